@@ -1,0 +1,1 @@
+"""Tests of the computing core, one file per module."""
