@@ -1,0 +1,88 @@
+"""Reading settings from the environment and `.env`, refusing what makes no sense.
+
+A refusal names the variable, where it came from and what is allowed; it never shows the value.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from access.rates import RATE, RATE_FORM
+
+BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+class Environment:
+    """The process environment over one `.env` file: the environment wins."""
+
+    def __init__(self, env_file: Path) -> None:
+        self.env_file = env_file
+        self._process = frozenset(os.environ)
+        if env_file.is_file():
+            environ.Env.read_env(str(env_file), overwrite=False)
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = os.environ.get(name, "").strip()
+        if value:
+            return value
+        if default is None:
+            raise self.refusal(name, "is not set; `make run` writes a .env with fresh secrets")
+        return default
+
+    def integer(self, name: str, default: int, *, low: int, high: int) -> int:
+        text = self.text(name, str(default))
+        if not re.fullmatch(r"-?\d{1,12}", text) or not low <= int(text) <= high:
+            raise self.refusal(name, f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    def share(self, name: str, default: float) -> float:
+        """A number strictly between 0 and 1."""
+        try:
+            value = float(self.text(name, str(default)))
+        except ValueError:
+            value = float("nan")
+        if not 0 < value < 1:
+            raise self.refusal(name, "must be a number between 0 and 1, both excluded")
+        return value
+
+    def boolean(self, name: str, *, default: bool) -> bool:
+        text = self.text(name, str(default)).lower()
+        if text not in BOOLEANS:
+            raise self.refusal(name, "must be true or false")
+        return BOOLEANS[text]
+
+    def choice(self, name: str, default: str, allowed: Collection[str]) -> str:
+        value = self.text(name, default)
+        if value not in allowed:
+            raise self.refusal(name, f"must be one of {', '.join(sorted(allowed))}")
+        return value
+
+    def rate(self, name: str, default: str) -> str:
+        value = self.text(name, default)
+        if not RATE.match(value):
+            raise self.refusal(name, RATE_FORM)
+        return value
+
+    def names(self, name: str, default: str) -> list[str]:
+        return [part.strip() for part in self.text(name, default).split(",") if part.strip()]
+
+    def secret(self, name: str, *, min_length: int, example: str) -> str:
+        value = self.text(name)
+        if value == example:
+            raise self.refusal(name, "still has the value of .env.example; set one of your own")
+        if len(value) < min_length:
+            raise self.refusal(name, f"must have at least {min_length} characters")
+        return value
+
+    def path(self, name: str, default: str, *, base: Path) -> Path:
+        return (base / self.text(name, default)).resolve()
+
+    def refusal(self, name: str, reason: str) -> ImproperlyConfigured:
+        source = "the environment" if name in self._process else self.env_file.name
+        return ImproperlyConfigured(f"{name} (from {source}) {reason}.")

@@ -1,0 +1,91 @@
+"""`manage.py serve`: gunicorn and the background worker, started and stopped together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+POLL_SECONDS = 0.2
+STOP_SECONDS = 35.0
+"""A little more than gunicorn's graceful timeout; then what still runs is killed."""
+
+
+class Command(BaseCommand):
+    help = "Serve the API and the admin, and run background jobs, until Ctrl-C."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        check_port(settings.API_HOST, settings.API_PORT)
+        stopping = False
+
+        def stop(number: int, frame: Any) -> None:
+            nonlocal stopping
+            stopping = True
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        processes = {"server": start(*gunicorn_command()), "worker": start(*worker_command())}
+        self.stdout.write(f"Serving on http://{settings.API_HOST}:{settings.API_PORT}, Ctrl-C stops.")
+        try:
+            while not stopping:
+                time.sleep(POLL_SECONDS)
+                ended = [name for name, process in processes.items() if process.poll() is not None]
+                if ended:
+                    raise CommandError(f"The {ended[0]} ended by itself; its log says why.")
+        finally:
+            stop_all(list(processes.values()))
+        self.stdout.write("Stopped.")
+
+
+def gunicorn_command() -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--config",
+        "python:segmentation_project.gunicorn_conf",
+        "segmentation_project.wsgi:application",
+    ]
+
+
+def worker_command() -> list[str]:
+    return [sys.executable, "manage.py", "qcluster"]
+
+
+def start(*command: str) -> subprocess.Popen[bytes]:
+    """A process in a group of its own, so that Ctrl-C reaches it through us and only once."""
+    return subprocess.Popen(command, cwd=settings.BASE_DIR, start_new_session=True)
+
+
+def stop_all(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in processes:
+        try:
+            process.wait(max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse in one line when somebody else listens there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CommandError(
+                f"Port {port} on {host} cannot be used ({error.strerror}); "
+                "set API_PORT in .env to another."
+            ) from error

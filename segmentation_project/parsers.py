@@ -1,0 +1,115 @@
+"""Strict JSON in: a stated length within the limit, UTF-8, no duplicate key, nothing inflated."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import IO, Any
+
+import msgspec
+from django.conf import settings
+from rest_framework.exceptions import APIException, ParseError, UnsupportedMediaType
+from rest_framework.parsers import BaseParser
+
+STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+MAX_DEPTH_DETAIL = "The body is nested too deeply."
+
+
+class LengthRequired(APIException):
+    status_code = 411
+    default_code = "length-required"
+    default_detail = "Send the body with a Content-Length; a chunked body is not read."
+
+
+class BodyTooLarge(APIException):
+    status_code = 413
+    default_code = "too-large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body may have at most {limit:,} bytes.")
+
+
+class DuplicateKey(ParseError):
+    default_code = "duplicate-key"
+    default_detail = "An object of the body names the same key twice."
+
+
+class StrictJSONParser(BaseParser):
+    """Decodes the whole body once, with msgspec; NaN and infinite numbers are not JSON."""
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        meta = (parser_context or {})["request"].META
+        check_encoding(meta)
+        body = stream.read(int(meta["CONTENT_LENGTH"]))
+        return decode(body)
+
+
+def check_length(meta: Mapping[str, str]) -> None:
+    """Refuse a body without a length, or one over the limit, before a byte of it is read."""
+    if "HTTP_TRANSFER_ENCODING" in meta:
+        raise LengthRequired
+    length = meta.get("CONTENT_LENGTH") or "0"
+    if not length.isdigit() or int(length) > settings.MAX_BODY_BYTES:
+        raise BodyTooLarge(settings.MAX_BODY_BYTES)
+
+
+def check_encoding(meta: Mapping[str, str]) -> None:
+    if meta.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+        raise UnsupportedMediaType(
+            "", detail="Send the body without Content-Encoding; nothing is inflated."
+        )
+    match = re.search(r"charset\s*=\s*\"?([^\s;\"]+)", meta.get("CONTENT_TYPE", ""), re.I)
+    if match and match[1].lower() not in {"utf-8", "utf8"}:
+        raise UnsupportedMediaType("", detail="The body must be UTF-8.")
+
+
+def decode(body: bytes) -> Any:
+    """The JSON value in `body`, refusing what is malformed or names a key twice."""
+    try:
+        data = msgspec.json.decode(body)
+    except RecursionError as error:
+        raise ParseError(MAX_DEPTH_DETAIL, code="malformed-json") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ParseError(f"The body is not valid JSON: {_place(error)}", "malformed-json") from error
+    n_keys = count_keys(data)
+    # A colon outside strings marks a key; strings are only cut out when some may hold colons.
+    if body.count(b":") != n_keys and STRING.sub(b"", body).count(b":") != n_keys:
+        if has_duplicate_key(body):
+            raise DuplicateKey
+    return data
+
+
+def count_keys(data: Any) -> int:
+    """Keys of the flat objects in a list. Deeper ones make the count differ, hence a full look."""
+    if isinstance(data, list):
+        return sum(len(record) for record in data if type(record) is dict)
+    return len(data) if isinstance(data, dict) else 0
+
+
+def has_duplicate_key(body: bytes) -> bool:
+    """Whether any object in valid JSON text names a key twice, at any depth."""
+    found = False
+
+    def look(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal found
+        record = dict(pairs)
+        found = found or len(record) != len(pairs)
+        return record
+
+    json.loads(body, object_pairs_hook=look)
+    return found
+
+
+def _place(error: Exception) -> str:
+    """Where the text breaks, without quoting it."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    return str(error)

@@ -1,0 +1,30 @@
+"""Keeps keys and tokens out of the logs, tracebacks included."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+SECRETS = re.compile(
+    r"(?P<name>x-api-key|x_api_key|authorization|set-cookie|cookie|password|secret_key|api_key)"
+    r"(?P<sep>['\"]?\s*[:=]\s*['\"]?)(?:(?:api-key|bearer|basic)\s+)?[^\s'\",;]+",
+    re.IGNORECASE,
+)
+DSN_PASSWORD = re.compile(r"(?P<scheme>\w+://[^\s:/@]*):[^\s@/]+@")
+STORED_KEY = re.compile(r"\b[A-Za-z0-9]{8}\.[A-Za-z0-9]{32}\b")
+
+
+def redact(text: str) -> str:
+    text = SECRETS.sub(r"\g<name>\g<sep>[redacted]", text)
+    text = DSN_PASSWORD.sub(r"\g<scheme>:[redacted]@", text)
+    return STORED_KEY.sub("[redacted key]", text)
+
+
+class RedactingFilter(logging.Filter):
+    """Rewrites the finished message, and the traceback text, of each record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redact(record.getMessage()), None
+        if record.exc_info:
+            record.exc_text = redact(logging.Formatter().formatException(record.exc_info))
+        return True

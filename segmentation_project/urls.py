@@ -1,0 +1,50 @@
+"""Every address of the server."""
+
+from django.contrib import admin
+from django.urls import path, register_converter
+from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+
+from audit.views import AuditLogsView
+from modelregistry.models import ModelType
+from modelregistry.views import ModelsView
+from monitoring.health import healthz, readyz
+from monitoring.views import DriftView, StatusView
+from segmentation_project import views
+from segments.views import PredictView, SegmentsView
+
+
+class ModelTypeConverter:
+    """A model type in a path; any other word is a 404."""
+
+    regex = "|".join(ModelType.values)
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(ModelTypeConverter, "model_type")
+
+urlpatterns = [
+    path("", views.root, name="root"),
+    path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
+    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("docs/problems", views.problem_types, name="problem-types"),
+    path("redoc", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    path("models", ModelsView.as_view(), name="models"),
+    path("predict/<model_type:model_type>", PredictView.as_view(), name="predict"),
+    path("model/status/<model_type:model_type>", StatusView.as_view(), name="model-status"),
+    path("monitor/drift", DriftView.as_view(), name="monitor-drift"),
+    path("segments/<model_type:model_type>", SegmentsView.as_view(), name="segments"),
+    path("audit/logs", AuditLogsView.as_view(), name="audit-logs"),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "segmentation_project.views.bad_request"
+handler403 = "segmentation_project.views.forbidden"
+handler404 = "segmentation_project.views.not_found"
+handler500 = "segmentation_project.views.server_error"
