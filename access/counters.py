@@ -1,0 +1,169 @@
+"""Counters for the rate limit that lose no increment, whatever the number of processes.
+
+Stock database and file caches read, add one and write back, and so lose increments under
+concurrency. Here each step is one statement that the database or Redis makes atomic.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from typing import Any
+
+import redis
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+from django.core.cache.backends.redis import RedisCache
+
+logger = logging.getLogger(__name__)
+
+PURGE_EVERY = 1_000
+"""New counters between two sweeps of the expired ones."""
+BUSY_TIMEOUT_SECONDS = 5.0
+RETRY_REDIS_AFTER_SECONDS = 5.0
+FALLBACK_SECONDS = 86_400
+"""How long a counter taken over from Redis may live; the limiter's longest period is a day."""
+
+SCHEMA = """CREATE TABLE IF NOT EXISTS counter (
+    name TEXT PRIMARY KEY, value INTEGER NOT NULL, expires_at REAL NOT NULL) WITHOUT ROWID"""
+ADD = """INSERT INTO counter VALUES (:name, :value, :expires_at)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at
+    WHERE counter.expires_at <= :now"""
+INCREMENT = """UPDATE counter SET value = value + :delta
+    WHERE name = :name AND expires_at > :now RETURNING value"""
+
+
+class SQLiteCounterCache(BaseCache):
+    """Counters in an SQLite file of their own, shared by the processes of one machine.
+
+    The file is a cache: nothing is fsynced, and losing it restarts the counts.
+    """
+
+    def __init__(self, location: str, params: dict[str, Any]) -> None:
+        super().__init__(params)
+        self._path = location
+        self._local = threading.local()
+        self._n_added = 0
+
+    def add(
+        self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        now = time.time()
+        self._n_added += 1
+        if self._n_added % PURGE_EVERY == 0:
+            self._connection().execute("DELETE FROM counter WHERE expires_at <= ?", (now,))
+        row = {
+            "name": self.make_and_validate_key(key, version=version),
+            "value": value,
+            "expires_at": self._expires_at(timeout),
+            "now": now,
+        }
+        return self._connection().execute(ADD, row).rowcount == 1
+
+    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        row = {
+            "name": self.make_and_validate_key(key, version=version),
+            "delta": delta,
+            "now": time.time(),
+        }
+        found = self._connection().execute(INCREMENT, row).fetchall()
+        if not found:
+            raise ValueError("no such counter")
+        return int(found[0][0])
+
+    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        name = self.make_and_validate_key(key, version=version)
+        found = (
+            self._connection()
+            .execute("SELECT value FROM counter WHERE name = ? AND expires_at > ?",
+                     (name, time.time()))
+            .fetchone()
+        )
+        return default if found is None else found[0]
+
+    def set(
+        self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> None:
+        row = (
+            self.make_and_validate_key(key, version=version), value, self._expires_at(timeout)
+        )
+        self._connection().execute("INSERT OR REPLACE INTO counter VALUES (?, ?, ?)", row)
+
+    def delete(self, key: str, version: int | None = None) -> bool:
+        name = self.make_and_validate_key(key, version=version)
+        return self._connection().execute(
+            "DELETE FROM counter WHERE name = ?", (name,)
+        ).rowcount == 1
+
+    def clear(self) -> None:
+        self._connection().execute("DELETE FROM counter")
+
+    def _expires_at(self, timeout: Any) -> float:
+        expires_at = self.get_backend_timeout(timeout)
+        return float("inf") if expires_at is None else expires_at
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(
+                self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None
+            )
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=OFF")
+            connection.execute(SCHEMA)
+            self._local.connection = connection
+        return connection
+
+
+class RedisCounterCache(RedisCache):
+    """Django's Redis cache that falls back to this machine's counters while Redis is away.
+
+    After a failure Redis is left alone for a few seconds, so that a hanging server costs one
+    short wait now and then, not one for each request.
+    """
+
+    _closed_until = 0.0  # monotonic seconds, shared by the instances of all threads
+
+    def __init__(self, server: str, params: dict[str, Any]) -> None:
+        options = dict(params.get("OPTIONS", {}))
+        self._fallback = SQLiteCounterCache(options.pop("fallback_path"), {})
+        super().__init__(server, {**params, "OPTIONS": options})
+
+    def add(
+        self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        if self._redis_is_tried():
+            try:
+                return bool(super().add(key, value, timeout, version))
+            except redis.RedisError as error:
+                self._leave_redis_alone(error)
+        return self._fallback.add(key, value, timeout, version)
+
+    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        if self._redis_is_tried():
+            try:
+                return int(super().incr(key, delta, version))
+            except redis.RedisError as error:
+                self._leave_redis_alone(error)
+        # The counter may have been started in Redis: then it starts anew on this machine.
+        if self._fallback.add(key, delta, FALLBACK_SECONDS, version):
+            return delta
+        return self._fallback.incr(key, delta, version)
+
+    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        if self._redis_is_tried():
+            try:
+                return super().get(key, default, version)
+            except redis.RedisError as error:
+                self._leave_redis_alone(error)
+        return self._fallback.get(key, default, version)
+
+    @classmethod
+    def _redis_is_tried(cls) -> bool:
+        return time.monotonic() >= cls._closed_until
+
+    @classmethod
+    def _leave_redis_alone(cls, error: redis.RedisError) -> None:
+        cls._closed_until = time.monotonic() + RETRY_REDIS_AFTER_SECONDS
+        logger.warning("Redis does not answer, limiting on this machine: %s", error)

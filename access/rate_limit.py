@@ -1,0 +1,56 @@
+"""Counting requests against the limit: per key, and per client address without a valid key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.http import HttpRequest
+from django_ratelimit.core import get_usage
+
+from access.authentication import Credential
+
+GROUP = "api"
+PERIOD_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Where a caller stands: `reset_seconds` until the window ends."""
+
+    limit: int
+    period_seconds: int
+    remaining: int
+    reset_seconds: int
+    exceeded: bool
+
+    def headers(self) -> Mapping[str, str]:
+        """The IETF draft's fields and the older X- ones that most clients still read."""
+        headers = {
+            "RateLimit-Policy": f'"default";q={self.limit};w={self.period_seconds}',
+            "RateLimit": f'"default";r={self.remaining};t={self.reset_seconds}',
+            "X-RateLimit-Limit": str(self.limit),
+            "X-RateLimit-Remaining": str(self.remaining),
+            "X-RateLimit-Reset": str(self.reset_seconds),
+        }
+        if self.exceeded:
+            headers["Retry-After"] = str(self.reset_seconds)
+        return headers
+
+
+def count_request(request: HttpRequest, credential: Credential | None, address: str) -> Usage:
+    """Count this request and say where its key, or its address, now stands."""
+    who = f"address {address}" if credential is None else f"key {credential.id}"
+    rate = settings.RATE_LIMIT if credential is None else credential.rate or settings.RATE_LIMIT
+    usage = get_usage(
+        request, group=GROUP, key=lambda group, request: who, rate=rate, increment=True
+    )
+    limit = int(rate.partition("/")[0])
+    return Usage(
+        limit=limit,
+        period_seconds=PERIOD_SECONDS[rate[-1]],
+        remaining=max(limit - usage["count"], 0),
+        reset_seconds=max(usage["time_left"], 1),
+        exceeded=usage["should_limit"],
+    )

@@ -1,0 +1,58 @@
+"""The error answers that every documented operation shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiResponse
+from rest_framework import serializers
+
+
+class ProblemErrorSerializer(serializers.Serializer):
+    """One problem: where it is (RFC 6901 fragment), what kind, and what is allowed."""
+
+    pointer = serializers.CharField()
+    code = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class ProblemSerializer(serializers.Serializer):
+    """RFC 9457 problem details."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField()
+    instance = serializers.CharField()
+    code = serializers.CharField()
+    request_id = serializers.CharField()
+    errors = ProblemErrorSerializer(many=True, required=False)
+    errors_total = serializers.IntegerField(required=False)
+
+
+MEANINGS = {
+    400: "The request is not valid; `errors` says what and where.",
+    401: "No key, or a key that is not valid.",
+    403: "The key lacks the scope.",
+    404: "There is no such thing.",
+    405: "The method is not allowed here.",
+    406: "Only JSON is served.",
+    409: "Somebody else was first.",
+    411: "The body has no Content-Length.",
+    413: "The body is too large.",
+    415: "The body is not JSON in UTF-8.",
+    429: "Too many requests; see Retry-After.",
+    503: "Not now: no active version, a damaged artifact, or a busy database.",
+}
+ALWAYS = (400, 401, 403, 405, 406, 411, 413, 429, 503)
+
+
+def documented(success: Any, *more: int) -> dict[Any, Any]:
+    """Responses of an operation: its success and each error it can give."""
+    problems: dict[Any, Any] = {
+        (status, "application/problem+json"): OpenApiResponse(
+            ProblemSerializer, description=MEANINGS[status]
+        )
+        for status in sorted({*ALWAYS, *more})
+    }
+    return {200: success, **problems}

@@ -1,0 +1,16 @@
+"""What a key may do. A key without scopes may do nothing, and no scope can mint keys."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Scope(models.TextChoices):
+    MODELS_READ = "models:read", "models:read: see models, versions and their quality"
+    PREDICT = "predict", "predict: ask for segments, and store customers with them"
+    SEGMENTS_READ = "segments:read", "segments:read: list customers with their segment"
+    DRIFT_RUN = "drift:run", "drift:run: compare customers with the reference"
+    AUDIT_READ = "audit:read", "audit:read: read the audit trail"
+
+
+ALL_SCOPES = frozenset(Scope.values)
