@@ -1,0 +1,132 @@
+"""Which version serves: reading the pointer, moving it, and the ledger of its moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from django.db import transaction
+from django.db.models import F
+
+from audit import trail
+from modelregistry import artifacts
+from modelregistry.artifacts import Artifact, TrainedModel
+from modelregistry.models import Activation, ActiveModel, ModelType, ModelVersion, Stage
+
+MAX_REASON = 500
+
+
+class NoActiveVersion(Exception):
+    """No version of the model type serves yet."""
+
+    def __init__(self, model_type: str) -> None:
+        super().__init__(f"No version of {model_type} is active; train one and activate it.")
+
+
+class ActivationConflict(Exception):
+    """Somebody else moved the pointer since it was read."""
+
+
+class ActivationRefused(Exception):
+    """The version must not serve, or not without force; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An intended change of the pointer, as it stood when `generation` was read."""
+
+    to_version: ModelVersion
+    generation: int
+    reason: str
+    forced: bool
+    is_rollback: bool = False
+
+
+def active_version(model_type: str) -> ModelVersion:
+    """The version that serves now; one query. Raises `NoActiveVersion`."""
+    pointer = ActiveModel.objects.select_related("active").get(model_type=model_type)
+    if pointer.active is None:
+        raise NoActiveVersion(model_type)
+    return pointer.active
+
+
+def version_at(model_type: str, moment: datetime) -> ModelVersion | None:
+    """The version that served at `moment`, from the ledger."""
+    move = (
+        Activation.objects.filter(model_type=model_type, activated_at__lte=moment)
+        .select_related("to_version")
+        .order_by("-generation")
+        .first()
+    )
+    return move.to_version if move else None
+
+
+def artifact_of(version: ModelVersion) -> Artifact:
+    return Artifact(version.artifact, version.artifact_sha256, version.artifact_bytes)
+
+
+def load(version: ModelVersion, *, directory: Path) -> TrainedModel:
+    """The version's verified model, from memory when its file is unchanged."""
+    return artifacts.cache.get(artifact_of(version), directory=directory)
+
+
+def check_servable(version: ModelVersion, *, directory: Path, force: bool) -> None:
+    """Refuse a version that is not trained, whose artifact is damaged or that is degenerate."""
+    if version.stage != Stage.TRAINED:
+        raise ActivationRefused(f"{version} is not trained: {version.get_stage_display()}.")
+    artifacts.read(artifact_of(version), directory=directory)
+    if version.degenerate_reason and not force:
+        raise ActivationRefused(
+            f"{version} is degenerate: {version.degenerate_reason} Force it to activate it anyway."
+        )
+
+
+def checked_reason(reason: str) -> str:
+    reason = reason.strip()
+    if not 1 <= len(reason) <= MAX_REASON:
+        raise ActivationRefused(f"A reason of 1 to {MAX_REASON} characters is needed.")
+    return reason
+
+
+@transaction.atomic
+def move_pointer(move: Move, *, by: trail.Actor, at: datetime) -> Activation:
+    """Let `move.to_version` serve, if nobody moved the pointer since; one conditional UPDATE."""
+    version = move.to_version
+    before = ActiveModel.objects.select_related("active").get(model_type=version.model_type)
+    moved = ActiveModel.objects.filter(
+        model_type=version.model_type, generation=move.generation
+    ).update(active=version, previous=F("active"), generation=F("generation") + 1)
+    if not moved:
+        raise ActivationConflict(f"{before.active} was activated meanwhile; look and try again.")
+    entry = Activation.objects.create(
+        model_type=version.model_type,
+        generation=move.generation + 1,
+        from_version=before.active,
+        to_version=version,
+        is_rollback=move.is_rollback,
+        forced=move.forced,
+        reason=move.reason,
+        activated_at=at,
+        activated_by=by.label,
+    )
+    trail.record(
+        "model_version.rolled_back_to" if move.is_rollback else "model_version.activated",
+        by=by,
+        target=("model_version", str(version)),
+        details={
+            "from": str(before.active) if before.active else None,
+            "to": str(version),
+            "reason": move.reason,
+            "forced": move.forced,
+            "generation": move.generation + 1,
+        },
+    )
+    return entry
+
+
+def pointer_of(model_type: str) -> ActiveModel:
+    """The pointer with its versions; the row exists from the first migration on."""
+    return ActiveModel.objects.select_related("active", "previous").get(
+        model_type=ModelType(model_type)
+    )

@@ -1,0 +1,147 @@
+"""Training one version: from a table of customers to an artifact and its row.
+
+Fitting happens outside any transaction. The artifact is on disk, whole, before the row exists.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from django.db.models import Max
+
+from audit import trail
+from ml.description import ClusterDescription, describe_clusters
+from ml.features import FeatureEncoder, learn_schema
+from ml.reference_profile import ReferenceProfile
+from modelregistry import artifacts
+from modelregistry.artifacts import TrainedModel
+from modelregistry.models import ModelVersion, Stage, TrainingJob
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Progress = Callable[[float, str], None]
+STRAY_AFTER_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class FittedVersion:
+    """A version with its row and artifact, and its clusters described; not yet a candidate."""
+
+    version: ModelVersion
+    model: TrainedModel
+    clusters: list[ClusterDescription]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRequest:
+    """What to train: parameters left out are chosen, features left out are all that inform."""
+
+    model_type: str
+    parameters: Mapping[str, Any]
+    features: Sequence[str] | None = None
+    note: str = ""
+
+
+def train_version(
+    frame: pd.DataFrame,
+    request: TrainingRequest,
+    *,
+    job: TrainingJob,
+    directory: Path,
+    by: trail.Actor,
+    at: datetime,
+    on_progress: Progress,
+) -> FittedVersion:
+    """Fit, save the artifact, insert the row. Raises ValueError for data that cannot be used."""
+    from ml.fitting import fit_clusters  # scikit-learn: never in a web process
+
+    started = time.monotonic()
+    on_progress(0.05, "learning the features")
+    schema = learn_schema(frame, as_of=at.date(), features=request.features)
+    encoder = FeatureEncoder(schema)
+    raw = encoder.raw_from_frame(frame)
+    fit = fit_clusters(
+        request.model_type,
+        encoder.encode(raw),
+        parameters=request.parameters,
+        on_progress=lambda share, step: on_progress(0.1 + 0.6 * share, step),
+    )
+    on_progress(0.72, "describing the reference customers")
+    profile = ReferenceProfile.fit(schema, raw, fit.labels)
+    model = TrainedModel(request.model_type, encoder, fit.model, profile)
+    artifact = artifacts.save(
+        model,
+        name=f"{request.model_type}-{uuid.uuid4().hex}.safetensors",
+        parameters=fit.parameters,
+        directory=directory,
+    )
+    version = _insert(
+        request,
+        job=job,
+        by=by,
+        values={
+            "parameters": fit.parameters,
+            "selection": fit.selection.to_dict() if fit.selection else None,
+            "metrics": fit.quality.to_dict(),
+            "schema": schema.to_dict(),
+            "degenerate_reason": fit.degenerate_reason or "",
+            "n_customers": len(frame),
+            "artifact": artifact.name,
+            "artifact_sha256": artifact.sha256,
+            "artifact_bytes": artifact.n_bytes,
+            "library_versions": artifacts.library_versions(),
+            "trained_at": at,
+            "training_seconds": round(time.monotonic() - started, 3),
+        },
+    )
+    artifacts.sweep(
+        directory=directory,
+        named=set(ModelVersion.objects.values_list("artifact", flat=True)),
+        older_than=time.time() - STRAY_AFTER_SECONDS,
+    )
+    return FittedVersion(version, model, describe_clusters(schema, raw, fit.labels))
+
+
+@transaction.atomic
+def _insert(
+    request: TrainingRequest, *, job: TrainingJob, by: trail.Actor, values: Mapping[str, Any]
+) -> ModelVersion:
+    """The row, numbered next in its type; the unique constraint stops a concurrent twin."""
+    last = ModelVersion.objects.filter(model_type=request.model_type).aggregate(n=Max("number"))
+    version = ModelVersion.objects.create(
+        model_type=request.model_type,
+        number=(last["n"] or 0) + 1,
+        note=request.note,
+        trained_by=by.label,
+        **values,
+    )
+    TrainingJob.objects.filter(pk=job.pk).update(version=version)
+    return version
+
+
+@transaction.atomic
+def finish(version: ModelVersion, *, n_assigned: int, by: trail.Actor) -> None:
+    """The version becomes a candidate: its customers are assigned and it may be activated."""
+    version.stage = Stage.TRAINED
+    version.n_assigned = n_assigned
+    version.save(update_fields=["stage", "n_assigned"])
+    trail.record(
+        "model_version.trained",
+        by=by,
+        target=("model_version", str(version)),
+        n_items=version.n_customers,
+        details={
+            "parameters": version.parameters,
+            "features": [feature["name"] for feature in version.schema["features"]],
+            "artifact_sha256": version.artifact_sha256,
+            "note": version.note,
+        },
+    )
