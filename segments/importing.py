@@ -1,0 +1,94 @@
+"""Importing a customer table: all of it or, when told so, all but the bad rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.db import transaction
+from django.utils import timezone
+
+from audit import trail
+from segments.customers import upsert_customers
+from segments.tables import CustomerTable, open_table
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What an import did; `rejects` is the file of refused rows, if any."""
+
+    n_created: int
+    n_updated: int
+    n_rejected: int
+    id_column: str | None
+    notes: tuple[str, ...]
+    rejects: Path | None = None
+
+
+def import_customers(
+    path: Path,
+    *,
+    by: trail.Actor,
+    id_column: str | None = None,
+    skip_bad_rows: bool = False,
+    rejects: Path | None = None,
+    on_progress: Progress = lambda share, step: None,
+) -> ImportResult:
+    """Upsert the customers of a file in one transaction.
+
+    Raises `UnreadableTable` for a file that is no table and `InvalidTable` for bad rows (unless
+    they are to be skipped, into `rejects`); then nothing is imported.
+    """
+    table = open_table(
+        path,
+        id_column=id_column,
+        on_progress=lambda done, total: on_progress(0.4 * done / max(total, 1), "checking"),
+    )
+    if not skip_bad_rows:
+        table.require_no_problems()
+    n_created, n_stored = _store(table, path, by=by, on_progress=on_progress)
+    has_rejects = table.n_problems > 0 and rejects is not None
+    n_rejected = table.write_rejects(rejects) if has_rejects else table.info.n_rows - n_stored
+    return ImportResult(
+        n_created=n_created,
+        n_updated=n_stored - n_created,
+        n_rejected=n_rejected,
+        id_column=table.info.id_column,
+        notes=table.info.notes,
+        rejects=rejects if has_rejects else None,
+    )
+
+
+@transaction.atomic
+def _store(
+    table: CustomerTable, path: Path, *, by: trail.Actor, on_progress: Progress
+) -> tuple[int, int]:
+    """Write the good rows and their audit entry; returns how many are new, and how many in all."""
+    at = timezone.now()
+    n_stored = n_created = 0
+    for batch in table.batches():
+        n_created += upsert_customers(dict(batch), at=at)
+        n_stored += len(batch)
+        on_progress(0.4 + 0.6 * n_stored / table.info.n_rows, "storing")
+    trail.record(
+        "customers.imported",
+        by=by,
+        target=("file", path.name),
+        n_items=n_stored,
+        details={
+            "n_created": n_created,
+            "n_rejected": table.info.n_rows - n_stored,
+            "sha256": _sha256(path),
+            "id_column": table.info.id_column,
+        },
+    )
+    return n_created, n_stored
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

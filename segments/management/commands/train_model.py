@@ -1,0 +1,100 @@
+"""`manage.py train_model kmeans|dbscan`: train a version, and activate it if told so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from audit import trail
+from ml.fitting import parse_parameters
+from modelregistry.activation import ActivationConflict, ActivationRefused
+from modelregistry.artifacts import DamagedArtifact
+from modelregistry.models import ModelType, ModelVersion
+from modelregistry.training import TrainingRequest
+from segments.assignment import activate
+from segments.progress import progress_bar
+from segments.training import train_now
+
+
+class Command(BaseCommand):
+    help = "Train a model on all stored customers; parameters that are not given are chosen."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("model_type", choices=ModelType.values)
+        parser.add_argument(
+            "--param",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="k, n_init, eps, min_samples or random_state; may be repeated",
+        )
+        parser.add_argument("--features", help="the attributes to use, separated by commas")
+        parser.add_argument("--note", default="", help="why it was trained")
+        parser.add_argument("--activate", action="store_true", help="let it serve at once")
+        parser.add_argument("--force", action="store_true", help="activate a degenerate version too")
+        parser.add_argument("--reason", default="Activated after training.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        by = trail.Actor.command("train_model")
+        try:
+            request = TrainingRequest(
+                model_type=options["model_type"],
+                parameters=parse_parameters(options["model_type"], given(options["param"])),
+                features=names(options["features"]),
+                note=options["note"],
+            )
+            with progress_bar(f"Training {request.model_type}", self.stderr._out) as report:
+                version = train_now(
+                    request, directory=settings.MODEL_DIR, by=by, on_progress=report
+                )
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        self.describe(version)
+        if options["activate"]:
+            self.activate(version, by=by, reason=options["reason"], force=options["force"])
+
+    def describe(self, version: ModelVersion) -> None:
+        self.stdout.write(f"{version} trained on {version.n_customers:,} customers.")
+        if version.selection:
+            self.stdout.write(version.selection["reason"])
+        for row in version.segments.select_related("segment"):
+            self.stdout.write(
+                f"  segment {row.segment_id}: {row.segment.name}, "
+                f"{row.n_customers:,} customers ({row.share:.0%})"
+            )
+        if version.degenerate_reason:
+            self.stdout.write(f"Degenerate: {version.degenerate_reason}")
+
+    def activate(
+        self, version: ModelVersion, *, by: trail.Actor, reason: str, force: bool
+    ) -> None:
+        try:
+            activate(
+                version,
+                reason=reason,
+                by=by,
+                at=timezone.now(),
+                directory=settings.MODEL_DIR,
+                force=force,
+            )
+        except (ActivationRefused, ActivationConflict, DamagedArtifact) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{version} is active.")
+
+
+def given(pairs: list[str]) -> dict[str, str]:
+    """The NAME=VALUE pairs as a mapping. Raises ValueError for a pair without `=` or a twin."""
+    parameters: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or name in parameters:
+            raise ValueError(f"--param {pair!r} is not one NAME=VALUE for each name")
+        parameters[name.strip()] = value.strip()
+    return parameters
+
+
+def names(text: str | None) -> list[str] | None:
+    return [part.strip() for part in text.split(",") if part.strip()] if text else None

@@ -1,0 +1,113 @@
+"""Customers, segments and who is in which: an assignment is customer x version -> segment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from django.db import models
+from django.db.models import Q
+
+from modelregistry.models import ModelType, ModelVersion
+
+
+class Status(models.TextChoices):
+    """How DBSCAN sees a customer; empty for K-means."""
+
+    CORE = "core"
+    BORDER = "border"
+    NOISE = "noise"
+
+
+class Customer(models.Model):
+    """A stored record: the client's own id and a flat set of attributes.
+
+    Attributes are JSON text, not a JSON column: PostgreSQL's jsonb rewrites numbers, and what a
+    version was trained on must stay what was sent.
+    """
+
+    customer_id = models.CharField(max_length=200, primary_key=True)
+    attributes_json = models.TextField("attributes", default="{}")
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ["customer_id"]
+        default_permissions = ("view", "delete")
+        permissions = [("import_customer", "Can import customers")]
+
+    def __str__(self) -> str:
+        return self.customer_id
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        decoded: dict[str, Any] = msgspec.json.decode(self.attributes_json)
+        return decoded
+
+
+class Segment(models.Model):
+    """A lasting business identity: its id is never reused, its name stays with it."""
+
+    id = models.BigAutoField(primary_key=True)
+    model_type = models.CharField(max_length=16, choices=ModelType)
+    name = models.CharField(max_length=100)
+    description = models.CharField(max_length=1000, blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["id"]
+        default_permissions = ("view", "change")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class VersionSegment(models.Model):
+    """Which segment a cluster of one version is, and how many of its customers are in it."""
+
+    version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="segments")
+    cluster = models.IntegerField()
+    segment = models.ForeignKey(Segment, on_delete=models.PROTECT, related_name="versions")
+    n_customers = models.PositiveBigIntegerField()
+    share = models.FloatField()
+    medians = models.JSONField(default=dict, help_text="Median or commonest value by feature.")
+
+    class Meta:
+        ordering = ["version_id", "cluster"]
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(fields=["version", "cluster"], name="version_cluster"),
+            models.UniqueConstraint(fields=["version", "segment"], name="version_segment"),
+            models.CheckConstraint(condition=Q(cluster__gte=0), name="cluster_is_not_noise"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.segment} in {self.version}"
+
+
+class Assignment(models.Model):
+    """One customer's segment under one version; no segment means DBSCAN's noise."""
+
+    pk = models.CompositePrimaryKey("version_id", "customer_id")
+    version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="+")
+    customer = models.ForeignKey(
+        Customer, on_delete=models.CASCADE, related_name="assignments", db_index=False
+    )
+    segment = models.ForeignKey(
+        Segment, on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    distance = models.FloatField(help_text="In encoded units, to the centre or core sample.")
+    status = models.CharField(max_length=8, choices=Status, blank=True)
+    assigned_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ("view",)
+        indexes = [
+            models.Index(
+                fields=["version", "segment", "customer"], name="assignment_segment"
+            ),
+            models.Index(fields=["customer"], name="assignment_customer"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.customer_id} in {self.segment_id}"

@@ -1,0 +1,121 @@
+"""Segments for customers that a client sends: the hot path. No pandas, no scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from django.db import transaction
+
+from audit import trail
+from ml.clusterers import Prediction
+from ml.records import ID_FIELD, check_records
+from modelregistry import activation
+from modelregistry.models import ModelVersion
+from segments.assignment import SegmentLabels, write_assignments
+from segments.customers import upsert_customers
+
+AUDIT_ACTION = "segments.predicted"
+MODEL_TYPE_TARGET = "model_type"
+"""Target of the entry of a prediction call that no version answered."""
+
+
+class CustomerSegment(msgspec.Struct, frozen=True, gc=False):
+    """One answer; `segment` is null for DBSCAN's noise.
+
+    `distance` is infinite, and null in JSON, when a DBSCAN version has no core sample at all.
+    """
+
+    customer_id: str | None
+    segment: int | None
+    segment_name: str | None
+    distance: float
+
+
+class DensityCustomerSegment(CustomerSegment, frozen=True, gc=False):
+    """DBSCAN's answer also says core, border or noise."""
+
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedSegments:
+    """Predictions in the order of the records, and the one version that made them all."""
+
+    version: ModelVersion
+    predictions: Sequence[CustomerSegment]
+    n_stored: int
+
+
+def predict_segments(
+    model_type: str,
+    body: object,
+    *,
+    store: bool,
+    max_records: int,
+    directory: Path,
+    by: trail.Actor,
+    at: datetime,
+) -> PredictedSegments:
+    """Predict, store the customers who have an id unless told not to, leave one audit entry.
+
+    Raises `InvalidRecords`, `NoActiveVersion` or `DamagedArtifact`; then nothing is stored.
+    """
+    records = check_records(body, max_records=max_records)
+    version = activation.active_version(model_type)
+    model = activation.load(version, directory=directory)
+    prediction = model.clusters.predict(model.encoder.encode_records(records))
+    labels = SegmentLabels.of(version)
+    answer = _answer(records, prediction, labels)
+    known = [i for i, record in enumerate(records) if ID_FIELD in record] if store else []
+    with transaction.atomic():
+        if known:
+            _store(version, records, prediction, labels, known=known, at=at)
+        trail.record(
+            AUDIT_ACTION,
+            by=by,
+            target=("model_version", str(version)),
+            status_code=200,
+            n_items=len(records),
+            details={"n_stored": len(known), "artifact_sha256": version.artifact_sha256},
+        )
+    return PredictedSegments(version, answer, len(known))
+
+
+def _answer(
+    records: Sequence[dict[str, Any]], prediction: Prediction, labels: SegmentLabels
+) -> list[CustomerSegment]:
+    clusters = prediction.labels.tolist()
+    columns = [
+        map(dict.get, records, repeat(ID_FIELD)),
+        map(labels.ids.__getitem__, clusters),
+        map(labels.names.__getitem__, clusters),
+        prediction.distances.tolist(),
+    ]
+    if prediction.status is None:
+        return list(map(CustomerSegment, *columns))
+    return list(map(DensityCustomerSegment, *columns, prediction.status))
+
+
+def _store(
+    version: ModelVersion,
+    records: Sequence[dict[str, Any]],
+    prediction: Prediction,
+    labels: SegmentLabels,
+    *,
+    known: list[int],
+    at: datetime,
+) -> None:
+    rows = {}
+    for i in known:
+        attributes = dict(records[i])
+        rows[attributes.pop(ID_FIELD)] = attributes
+    upsert_customers(rows, at=at)
+    core = None if prediction.core is None else prediction.core[known]
+    stored = Prediction(prediction.labels[known], prediction.distances[known], core)
+    write_assignments(version, list(rows), stored, labels, at=at)

@@ -1,0 +1,113 @@
+"""`POST /predict/{model_type}` and `GET /segments/{model_type}`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from access.api import ApiView
+from access.pagination import KeysetPagination
+from access.schema import documented
+from access.scopes import Scope
+from modelregistry.activation import active_version
+from segments import prediction
+from segments.models import Assignment
+from segments.serializers import (
+    CustomerField,
+    PredictionsSerializer,
+    PredictQuery,
+    SegmentsPage,
+    SegmentsQuery,
+)
+
+CUSTOMER_ID = re.compile(r"^[^\x00-\x1f]{1,200}$")
+
+
+class PredictView(ApiView):
+    scope = Scope.PREDICT
+    audit_action = prediction.AUDIT_ACTION
+    query_serializer_class = PredictQuery
+
+    @extend_schema(
+        summary="Predict the segments of customers",
+        description=(
+            "A JSON list of flat customer objects. An attribute that the active version needs and "
+            "saw no gaps in is required; attributes it does not use are ignored."
+        ),
+        parameters=[PredictQuery],
+        request=serializers.ListSerializer(child=CustomerField(), min_length=1),
+        responses=documented(PredictionsSerializer, 404, 415),
+        operation_id="predict",
+    )
+    def post(self, request: Request, model_type: str) -> Response:
+        self.audit_target = (prediction.MODEL_TYPE_TARGET, model_type)
+        answer = prediction.predict_segments(
+            model_type,
+            request.data,
+            store=self.query["store"],
+            max_records=settings.MAX_RECORDS,
+            directory=settings.MODEL_DIR,
+            by=self.actor,
+            at=timezone.now(),
+        )
+        return Response(
+            {
+                "model_type": model_type,
+                "version": answer.version.number,
+                "n_stored": answer.n_stored,
+                "predictions": answer.predictions,
+            }
+        )
+
+
+class SegmentsView(ApiView):
+    scope = Scope.SEGMENTS_READ
+    audit_action = "segments.listed"
+    query_serializer_class = SegmentsQuery
+
+    @extend_schema(
+        summary="List customers with their segment",
+        parameters=[SegmentsQuery],
+        responses=documented(SegmentsPage, 404),
+        operation_id="segments",
+    )
+    def get(self, request: Request, model_type: str) -> Response:
+        version = active_version(model_type)
+        self.audit_target = ("model_version", str(version))
+        assigned = Assignment.objects.filter(version=version)
+        if "segment" in self.query:
+            assigned = assigned.filter(segment_id=self.query["segment"])
+        pages = KeysetPagination("customer_id", CUSTOMER_ID)
+        rows = assigned.values(
+            "customer_id", "segment_id", "segment__name", "distance", "status", "assigned_at"
+        )
+        page = pages.paginate_queryset(rows, request, view=self)
+        self.n_items = len(page)
+        return Response(
+            {
+                "model_type": model_type,
+                "version": version.number,
+                **pages.envelope([assigned_customer(row) for row in page]),
+            }
+        )
+
+
+def assigned_customer(row: dict[str, Any]) -> dict[str, Any]:
+    shown = {
+        "customer_id": row["customer_id"],
+        "segment": row["segment_id"],
+        "segment_name": row["segment__name"],
+        "distance": row["distance"],
+        "status": row["status"],
+        "assigned_at": row["assigned_at"],
+    }
+    if not row["status"]:
+        del shown["status"]
+    return shown
