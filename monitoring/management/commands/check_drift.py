@@ -1,0 +1,145 @@
+"""`manage.py check_drift`: compare current customers with the reference; for cron.
+
+Exit codes: 0 no drift, 3 drift, 4 insufficient data, 1 failure (with one line that says why).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from audit import trail
+from modelregistry.activation import NoActiveVersion
+from modelregistry.artifacts import DamagedArtifact
+from modelregistry.models import ActiveModel, ModelType
+from monitoring.drift_check import check_drift, recent_records
+from monitoring.mail import mail_report
+from monitoring.models import DriftReport, Source, Verdict
+from segments.table_problems import InvalidTable, UnreadableTable
+from segments.tables import open_table
+
+EXIT_DRIFT = 3
+EXIT_INSUFFICIENT = 4
+
+
+class Command(BaseCommand):
+    help = "Compare current customers with the reference of the active versions."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--model-type", choices=ModelType.values, help="default: all active")
+        parser.add_argument("--input", type=Path, help="a table of current customers")
+        parser.add_argument(
+            "--since", help="compare customers stored since this moment, such as 2026-01-31T00:00"
+        )
+        parser.add_argument("--json", action="store_true", help="print the reports as JSON")
+        parser.add_argument("--no-email", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with only_one_run():
+            reports = self.check(options)
+        for report in reports:
+            if report.verdict == Verdict.DRIFT and not options["no_email"]:
+                mail_report(report, at=timezone.now())
+        if options["json"]:
+            self.stdout.write(json.dumps([as_json(report) for report in reports], indent=2))
+        else:
+            for report in reports:
+                self.show(report)
+        sys.exit(exit_code(reports))
+
+    def check(self, options: dict[str, Any]) -> list[DriftReport]:
+        now = timezone.now()
+        try:
+            records, source = current_customers(options, now=now)
+            return [
+                check_drift(
+                    model_type,
+                    records,
+                    source=source,
+                    threshold=settings.DRIFT_THRESHOLD,
+                    directory=settings.MODEL_DIR,
+                    by=trail.Actor.command("check_drift"),
+                    at=now,
+                )
+                for model_type in checked_types(options["model_type"])
+            ]
+        except (UnreadableTable, InvalidTable, NoActiveVersion, DamagedArtifact) as error:
+            raise CommandError(str(error)) from error
+
+    def show(self, report: DriftReport) -> None:
+        self.stdout.write(f"{report.version}: {report.get_verdict_display()}. {report.summary}")
+        for check in report.report["findings"]:
+            self.stdout.write(
+                f"  {check['feature'] or 'segments'} ({check['check']}): {check['sentence']} "
+                f"adjusted p {check['p_adjusted']:.2g}, effect {check['effect']:+.3f}"
+            )
+
+
+def checked_types(model_type: str | None) -> list[str]:
+    if model_type:
+        return [model_type]
+    active = ActiveModel.objects.filter(active__isnull=False).order_by("model_type")
+    found = list(active.values_list("model_type", flat=True))
+    if not found:
+        raise CommandError("No version is active; train one and activate it.")
+    return found
+
+
+def current_customers(
+    options: dict[str, Any], *, now: datetime
+) -> tuple[list[dict[str, Any]], Source]:
+    if options["input"]:
+        table = open_table(options["input"])
+        table.require_no_problems()
+        return [row for batch in table.batches() for _, row in batch], Source.FILE
+    since = now - timedelta(hours=settings.MONITORING_INTERVAL)
+    if options["since"]:
+        stated = parse_datetime(options["since"])
+        if stated is None:
+            raise CommandError("--since must be a moment such as 2026-01-31T00:00")
+        since = stated if stated.tzinfo else timezone.make_aware(stated)
+    return recent_records(since), Source.STORED
+
+
+def exit_code(reports: list[DriftReport]) -> int:
+    verdicts = {report.verdict for report in reports}
+    if Verdict.DRIFT in verdicts:
+        return EXIT_DRIFT
+    return EXIT_INSUFFICIENT if Verdict.INSUFFICIENT_DATA in verdicts else 0
+
+
+def as_json(report: DriftReport) -> dict[str, Any]:
+    return {
+        "id": report.pk,
+        "model_type": report.model_type,
+        "version": report.version.number,
+        "verdict": report.verdict,
+        "summary": report.summary,
+        "n_reference": report.n_reference,
+        "n_current": report.n_current,
+        "mailed": report.mailed_at is not None,
+        "mail_error": report.mail_error,
+        "report": report.report,
+    }
+
+
+@contextmanager
+def only_one_run() -> Iterator[None]:
+    """A lock that the kernel releases with the process, however it ends."""
+    with (settings.DATA_DIR / "check_drift.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CommandError("Another check_drift is running; this one did nothing.") from error
+        yield
