@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -14,8 +14,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from access.authentication import Credential
 from access.client_address import client_address
 from access.rate_limit import Usage, count_request
+from access.traced_request import TracedRequest
 from audit import trail
 from audit.models import ActorKind, Outcome
 
@@ -54,6 +56,7 @@ class ApiView(APIView):
     usage: Usage | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        self.traced = cast(TracedRequest, request._request)
         self.actor = self.caller(request)
         self.format_kwarg = None
         request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(
@@ -64,27 +67,26 @@ class ApiView(APIView):
         except APIException:
             self.count(request, credential=None)
             raise
-        if request.auth is not None:
+        credential: Credential | None = request.auth  # type: ignore[assignment]  # not a Token
+        if credential is not None:
             self.actor.kind = ActorKind.API_KEY
-            self.actor.id, self.actor.label = request.auth.id, request.auth.label
-        self.count(request, credential=request.auth)
+            self.actor.id, self.actor.label = credential.id, credential.label
+        self.count(request, credential=credential)
         self.check_permissions(request)
-        if request._request.body_refusal is not None:
-            raise request._request.body_refusal
+        if self.traced.body_refusal is not None:
+            raise self.traced.body_refusal
         self.query = self.checked_query(request)
 
     def caller(self, request: Request) -> trail.Actor:
         return trail.Actor(
             ActorKind.ANONYMOUS,
-            request_id=request._request.request_id,
+            request_id=self.traced.request_id,
             peer_address=request.META.get("REMOTE_ADDR", ""),
-            address=client_address(
-                request.META, trusted_proxy_count=settings.TRUSTED_PROXY_COUNT
-            ),
-            started=request._request.started,
+            address=client_address(request.META, trusted_proxy_count=settings.TRUSTED_PROXY_COUNT),
+            started=self.traced.started,
         )
 
-    def count(self, request: Request, *, credential: Any) -> None:
+    def count(self, request: Request, *, credential: Credential | None) -> None:
         self.usage = count_request(request._request, credential, self.actor.address)
         if self.usage.exceeded:
             raise RateLimited(wait=self.usage.reset_seconds)

@@ -76,8 +76,9 @@ class SQLiteCounterCache(BaseCache):
         name = self.make_and_validate_key(key, version=version)
         found = (
             self._connection()
-            .execute("SELECT value FROM counter WHERE name = ? AND expires_at > ?",
-                     (name, time.time()))
+            .execute(
+                "SELECT value FROM counter WHERE name = ? AND expires_at > ?", (name, time.time())
+            )
             .fetchone()
         )
         return default if found is None else found[0]
@@ -85,16 +86,14 @@ class SQLiteCounterCache(BaseCache):
     def set(
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> None:
-        row = (
-            self.make_and_validate_key(key, version=version), value, self._expires_at(timeout)
-        )
+        row = (self.make_and_validate_key(key, version=version), value, self._expires_at(timeout))
         self._connection().execute("INSERT OR REPLACE INTO counter VALUES (?, ?, ?)", row)
 
     def delete(self, key: str, version: int | None = None) -> bool:
         name = self.make_and_validate_key(key, version=version)
-        return self._connection().execute(
-            "DELETE FROM counter WHERE name = ?", (name,)
-        ).rowcount == 1
+        return (
+            self._connection().execute("DELETE FROM counter WHERE name = ?", (name,)).rowcount == 1
+        )
 
     def clear(self) -> None:
         self._connection().execute("DELETE FROM counter")

@@ -33,7 +33,7 @@ class ApiKeyManager(BaseAPIKeyManager):
 class ApiKey(AbstractAPIKey):
     """The prefix is the primary key, so that no page, log or trail shows the hash."""
 
-    id = None
+    id = None  # type: ignore[assignment]  # Django's way to drop an inherited field
     prefix = models.CharField(max_length=8, primary_key=True, editable=False)
     scopes = models.JSONField(default=list, validators=[validate_scopes])
     rate = models.CharField(
@@ -43,7 +43,7 @@ class ApiKey(AbstractAPIKey):
         help_text="Requests per period, such as 600/m; empty for the default rate.",
     )
 
-    objects = ApiKeyManager()
+    objects = ApiKeyManager()  # type: ignore[assignment, misc]  # a manager may be replaced
 
     class Meta(AbstractAPIKey.Meta):
         verbose_name = "API key"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, ValidationError
@@ -34,7 +35,6 @@ class KeysetPagination(CursorPagination):
     page_size = DEFAULT_LIMIT
     page_size_query_param = "limit"
     max_page_size = MAX_LIMIT
-    position_form: ClassVar[re.Pattern[str]]
 
     def __init__(self, ordering: str, position_form: re.Pattern[str]) -> None:
         self.ordering = ordering
@@ -45,11 +45,11 @@ class KeysetPagination(CursorPagination):
             cursor = super().decode_cursor(request)
         except (NotFound, UnicodeDecodeError) as error:
             raise _invalid_cursor() from error
-        if cursor and cursor.position is not None and not self.position_form.match(cursor.position):
+        if cursor and cursor.position and not self.position_form.match(str(cursor.position)):
             raise _invalid_cursor()
         return cursor
 
-    def envelope(self, results: list[Any]) -> dict[str, Any]:
+    def envelope(self, results: Sequence[Any]) -> dict[str, Any]:
         return {
             "next": self.get_next_link(),
             "previous": self.get_previous_link(),

@@ -26,7 +26,7 @@ class ProblemSerializer(serializers.Serializer):
     instance = serializers.CharField()
     code = serializers.CharField()
     request_id = serializers.CharField()
-    errors = ProblemErrorSerializer(many=True, required=False)
+    errors = ProblemErrorSerializer(many=True, required=False)  # type: ignore[assignment]  # the declared field, not DRF's property
     errors_total = serializers.IntegerField(required=False)
 
 

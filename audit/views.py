@@ -36,6 +36,7 @@ class AuditLogsView(ApiView):
             if parameter in self.query:
                 entries = entries.filter(**{lookup: self.query[parameter]})
         pages = KeysetPagination("-id", ENTRY_ID)
-        page = pages.paginate_queryset(entries, request, view=self)
+        page = pages.paginate_queryset(entries, request, view=self) or []
         self.n_items = len(page)
-        return Response(pages.envelope(AuditEntrySerializer(page, many=True).data))
+        shown = AuditEntrySerializer(page, many=True).data
+        return Response(pages.envelope(list(shown)))

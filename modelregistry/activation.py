@@ -51,6 +51,12 @@ def active_version(model_type: str) -> ModelVersion:
     return pointer.active
 
 
+def active_versions() -> list[ModelVersion]:
+    """The versions that serve now, at most one of each type; one query."""
+    pointed = ActiveModel.objects.filter(active__isnull=False).values("active")
+    return list(ModelVersion.objects.filter(pk__in=pointed))
+
+
 def version_at(model_type: str, moment: datetime) -> ModelVersion | None:
     """The version that served at `moment`, from the ledger."""
     move = (

@@ -25,7 +25,8 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from ml.clusterers import MODEL_CLASSES, ClusterModel
-from ml.features import FeatureEncoder, FeatureSchema
+from ml.encoder import FeatureEncoder
+from ml.features import FeatureSchema
 from ml.golden import golden_records
 from ml.reference_profile import ReferenceProfile
 
@@ -66,7 +67,9 @@ def library_versions() -> dict[str, str]:
     return {name: library_version(name) for name in LIBRARIES}
 
 
-def save(model: TrainedModel, *, name: str, parameters: Mapping[str, Any], directory: Path) -> Artifact:
+def save(
+    model: TrainedModel, *, name: str, parameters: Mapping[str, Any], directory: Path
+) -> Artifact:
     """Write the artifact durably under `directory` and return its digest."""
     content = to_bytes(model, parameters=parameters)
     write_durably(directory / name, content)

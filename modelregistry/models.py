@@ -89,6 +89,11 @@ class ModelVersion(models.Model):
     def __str__(self) -> str:
         return f"{self.model_type} {self.number}"
 
+    # Set by `with_state` on the rows it annotates.
+    is_active: bool
+    is_previous: bool
+    has_served: bool
+
     @property
     def state(self) -> State:
         """The state, from `with_state` when the row came that way, else by its own queries."""
@@ -107,9 +112,7 @@ class ActiveModel(models.Model):
     """The pointer of one model type, moved by a single conditional UPDATE of its generation."""
 
     model_type = models.CharField(max_length=16, choices=ModelType, primary_key=True)
-    active = models.ForeignKey(
-        ModelVersion, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    active = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, null=True, related_name="+")
     previous = models.ForeignKey(
         ModelVersion, on_delete=models.PROTECT, null=True, related_name="+"
     )

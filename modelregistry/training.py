@@ -18,8 +18,9 @@ from django.db.models import Max
 
 from audit import trail
 from ml.description import ClusterDescription, describe_clusters
-from ml.features import FeatureEncoder, learn_schema
+from ml.encoder import FeatureEncoder
 from ml.reference_profile import ReferenceProfile
+from ml.schema_learning import learn_schema
 from modelregistry import artifacts
 from modelregistry.artifacts import TrainedModel
 from modelregistry.models import ModelVersion, Stage, TrainingJob

@@ -12,7 +12,6 @@ from django.http import HttpRequest, JsonResponse
 
 from modelregistry import activation
 from modelregistry.artifacts import DamagedArtifact
-from modelregistry.models import ActiveModel
 
 MIN_FREE_SHARE = 0.05
 """Share of the disk under DATA_DIR that must be free."""
@@ -57,11 +56,11 @@ def check_migrations() -> str:
 
 def check_artifacts() -> str:
     """Each active version can be loaded; a type without one is not an error."""
-    for pointer in ActiveModel.objects.filter(active__isnull=False).select_related("active"):
+    for version in activation.active_versions():
         try:
-            activation.load(pointer.active, directory=settings.MODEL_DIR)
+            activation.load(version, directory=settings.MODEL_DIR)
         except DamagedArtifact as error:
-            return f"{pointer.active}: {error}"
+            return f"{version}: {error}"
     return "ok"
 
 

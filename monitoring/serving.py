@@ -12,6 +12,7 @@ from audit.models import AuditEntry, Outcome
 from modelregistry.models import ModelVersion
 from segments.prediction import AUDIT_ACTION, MODEL_TYPE_TARGET
 
+PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
 MAX_LATENCIES = 10_000
 """The latest answers whose latency enters the percentiles."""
 
@@ -26,14 +27,17 @@ def serving_figures(version: ModelVersion, *, since: datetime) -> dict[str, Any]
         n_refused=Count("id", filter=Q(outcome=Outcome.REFUSED)),
         n_failed=Count("id", filter=Q(outcome=Outcome.FAILED)),
     )
-    latencies = list(
-        answered.order_by("-id").values_list("duration_ms", flat=True)[:MAX_LATENCIES]
+    newest = answered.filter(duration_ms__isnull=False).order_by("-id")
+    latencies = np.array(newest.values_list("duration_ms", flat=True)[:MAX_LATENCIES], np.float64)
+    percentiles = (
+        np.percentile(latencies, list(PERCENTILES.values())).round(3).tolist()
+        if latencies.size
+        else None
     )
-    percentiles = np.percentile(latencies, [50, 95, 99]).round(3).tolist() if latencies else None
     return {
         "since": since,
         "n_requests": totals["n_requests"],
         "n_customers": totals["n_customers"] or 0,
         **errors,
-        "latency_ms": dict(zip(("p50", "p95", "p99"), percentiles or [None] * 3)),
+        "latency_ms": dict(zip(PERCENTILES, percentiles or [None] * 3, strict=True)),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+
 from django.conf import settings
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema

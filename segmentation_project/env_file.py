@@ -18,7 +18,7 @@ def write_env_file(path: Path) -> bool:
     if path.exists():
         return False
     lines = [
-        "# Secrets of this installation, made on its first start. Keep them out of version control.",
+        "# Secrets of this installation, made on its first start. Keep them to yourselves.",
         "# .env.example explains every variable that may stand here.",
         *(f"{name}={secrets.token_urlsafe(n)}" for name, n in SECRET_LENGTHS.items()),
     ]

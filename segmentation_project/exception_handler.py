@@ -80,10 +80,10 @@ def _drf_answer(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     code = DRF_CODES.get(type(exc), getattr(exc.detail, "code", "bad-request"))
     headers = {}
-    if getattr(exc, "auth_header", None):
-        headers["WWW-Authenticate"] = exc.auth_header
-    if getattr(exc, "wait", None):
-        headers["Retry-After"] = str(int(exc.wait))
+    if auth_header := getattr(exc, "auth_header", None):
+        headers["WWW-Authenticate"] = auth_header
+    if wait := getattr(exc, "wait", None):
+        headers["Retry-After"] = str(int(wait))
     return problem(request, exc.status_code, code, str(exc.detail)), headers
 
 

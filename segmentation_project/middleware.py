@@ -6,10 +6,12 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from typing import cast
 
 from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import APIException
 
+from access.traced_request import TracedRequest
 from segmentation_project.parsers import check_length
 
 REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{8,64}$")
@@ -32,7 +34,8 @@ class RequestContextMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, plain_request: HttpRequest) -> HttpResponse:
+        request = cast(TracedRequest, plain_request)
         request.started = time.monotonic()
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
         request.request_id = sent if REQUEST_ID.match(sent) else secrets.token_hex(16)
@@ -42,7 +45,9 @@ class RequestContextMiddleware:
         if request.body_refusal is not None:
             drain(request)
         response.headers["X-Request-ID"] = request.request_id
-        response.headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else API_POLICY)
+        response.headers.setdefault(
+            "Content-Security-Policy", PAGE_POLICY if is_page else API_POLICY
+        )
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         if not is_page:
             response.headers.setdefault("Cache-Control", "no-store")

@@ -78,12 +78,14 @@ def decode(body: bytes) -> Any:
     except RecursionError as error:
         raise ParseError(MAX_DEPTH_DETAIL, code="malformed-json") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ParseError(f"The body is not valid JSON: {_place(error)}", "malformed-json") from error
+        raise ParseError(
+            f"The body is not valid JSON: {_place(error)}", "malformed-json"
+        ) from error
     n_keys = count_keys(data)
     # A colon outside strings marks a key; strings are only cut out when some may hold colons.
-    if body.count(b":") != n_keys and STRING.sub(b"", body).count(b":") != n_keys:
-        if has_duplicate_key(body):
-            raise DuplicateKey
+    may_repeat = body.count(b":") != n_keys and STRING.sub(b"", body).count(b":") != n_keys
+    if may_repeat and has_duplicate_key(body):
+        raise DuplicateKey
     return data
 
 

@@ -65,9 +65,7 @@ def problem(
     return body
 
 
-def problem_response(
-    request: HttpRequest, status: int, code: str, detail: str
-) -> HttpResponse:
+def problem_response(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse:
     """A problem outside DRF: an unknown path, a refused host, a crash."""
     return HttpResponse(
         encode(problem(request, status, code, detail)), status=status, content_type=PROBLEM_JSON

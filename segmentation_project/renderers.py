@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -39,9 +39,10 @@ class JSONOnly(DefaultContentNegotiation):
     """JSON for whoever takes JSON; an Accept that excludes it is a 406, itself in JSON."""
 
     def select_renderer(
-        self, request: Request, renderers: list[BaseRenderer], format_suffix: str | None = None
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
         for entry in self.get_accept_list(request):
             if entry.partition(";")[0].strip().lower() in ACCEPTED:
-                return renderers[0], renderers[0].media_type
+                renderer = next(iter(renderers))
+                return renderer, renderer.media_type
         raise NotAcceptable

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import repeat
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ml.clusterers import NOISE, Prediction
 from modelregistry import activation
 from modelregistry.activation import ActivationRefused, Move
 from modelregistry.artifacts import TrainedModel
-from modelregistry.models import Activation, ActiveModel, ModelVersion
+from modelregistry.models import Activation, ModelVersion
 from segments.models import Assignment, Customer, VersionSegment
 
 CHUNK = 10_000
@@ -76,9 +77,11 @@ def write_assignments(
         prediction.status or repeat(""),
         repeat(connection.ops.adapt_datetimefield_value(at)),
         customer_ids,
+        strict=False,  # the repeated values have no end
     )
+    in_order: list[Any] = sorted(rows, key=itemgetter(-1))
     with connection.cursor() as cursor:
-        cursor.executemany(UPSERT, sorted(rows, key=lambda row: row[-1]))
+        cursor.executemany(UPSERT, in_order)
 
 
 def unassigned(version: ModelVersion) -> QuerySet[Customer]:
@@ -126,8 +129,7 @@ def assign_stored_customers(
 
 def assign_to_active_versions(*, directory: Path) -> None:
     """Give new and changed customers their segment in each version that serves now."""
-    for pointer in ActiveModel.objects.filter(active__isnull=False).select_related("active"):
-        version = pointer.active
+    for version in activation.active_versions():
         assign_stored_customers(version, activation.load(version, directory=directory))
 
 

@@ -39,9 +39,7 @@ def upsert_customers(rows: Mapping[str, Mapping[str, Any]], *, at: datetime) -> 
             .values_list("customer_id", "attributes_json")
         )
         n_stored += len(stored)
-        values = [
-            (key, _merged(stored.get(key), rows[key]), moment, moment) for key in ids
-        ]
+        values = [(key, _merged(stored.get(key), rows[key]), moment, moment) for key in ids]
         with connection.cursor() as cursor:
             cursor.executemany(UPSERT, values)
     return len(rows) - n_stored

@@ -205,17 +205,20 @@ def _varied(rng: np.random.Generator, median: NDArray[np.float64]) -> NDArray[np
 
 def _shares(rng: np.random.Generator, median: NDArray[np.float64]) -> list[Scalar]:
     logit = np.log(median / (1 - median)) + rng.normal(0.0, SHARE_SPREAD, size=len(median))
-    return np.round(1 / (1 + np.exp(-logit)), 3).tolist()
+    shares: list[Scalar] = np.round(1 / (1 + np.exp(-logit)), 3).tolist()
+    return shares
 
 
 def _ages(rng: np.random.Generator, group: NDArray[np.int64]) -> list[Scalar]:
-    ages = _of(group, "age") + rng.normal(0.0, AGE_SPREAD, size=len(group))
-    return np.clip(np.rint(ages), 18, 95).astype(int).tolist()
+    drawn = _of(group, "age") + rng.normal(0.0, AGE_SPREAD, size=len(group))
+    ages: list[Scalar] = np.clip(np.rint(drawn), 18, 95).astype(int).tolist()
+    return ages
 
 
 def _card_numbers(rng: np.random.Generator, n_customers: int) -> list[Scalar]:
     drawn = rng.choice(CARD_NUMBERS_PER_CUSTOMER * n_customers, size=n_customers, replace=False)
-    return (FIRST_CARD_NUMBER + drawn).tolist()
+    numbers: list[Scalar] = (FIRST_CARD_NUMBER + drawn).tolist()
+    return numbers
 
 
 def _channels(rng: np.random.Generator, group: NDArray[np.int64]) -> list[Scalar]:

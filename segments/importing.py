@@ -51,15 +51,16 @@ def import_customers(
     if not skip_bad_rows:
         table.require_no_problems()
     n_created, n_stored = _store(table, path, by=by, on_progress=on_progress)
-    has_rejects = table.n_problems > 0 and rejects is not None
-    n_rejected = table.write_rejects(rejects) if has_rejects else table.info.n_rows - n_stored
+    n_rejected = table.info.n_rows - n_stored
+    if n_rejected and rejects is not None:
+        table.write_rejects(rejects)
     return ImportResult(
         n_created=n_created,
         n_updated=n_stored - n_created,
         n_rejected=n_rejected,
         id_column=table.info.id_column,
         notes=table.info.notes,
-        rejects=rejects if has_rejects else None,
+        rejects=rejects if n_rejected else None,
     )
 
 

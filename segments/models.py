@@ -103,9 +103,7 @@ class Assignment(models.Model):
     class Meta:
         default_permissions = ("view",)
         indexes = [
-            models.Index(
-                fields=["version", "segment", "customer"], name="assignment_segment"
-            ),
+            models.Index(fields=["version", "segment", "customer"], name="assignment_segment"),
             models.Index(fields=["customer"], name="assignment_customer"),
         ]
 

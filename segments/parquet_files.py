@@ -19,6 +19,9 @@ from segments.table_problems import UnreadableTable, explained_failures
 class ParquetTable:
     """A Parquet file whose columns are known to be flat numbers, booleans, texts or dates."""
 
+    encoding: str | None = None
+    delimiter: str | None = None
+
     def __init__(self, path: Path) -> None:
         self.path = path
         with _explained(path), pq.ParquetFile(path) as file:

@@ -123,13 +123,12 @@ class CustomerTable:
         self.problems: tuple[RowProblem, ...] = ()
         self.n_problems = 0
         self.n_bad_rows = 0
-        is_text = isinstance(source, DelimitedFile)
         self.info = TableInfo(
             columns=source.names,
             kinds=dict(zip(source.names, learned.kinds, strict=True)),
             id_column=None if learned.id_index is None else source.names[learned.id_index],
-            encoding=source.encoding if is_text else None,
-            delimiter=source.delimiter if is_text else None,
+            encoding=source.encoding,
+            delimiter=source.delimiter,
             n_rows=learned.n_rows,
             notes=tuple(learned.notes),
         )
@@ -148,7 +147,7 @@ class CustomerTable:
             batch = self._checked(raw)
             values = zip(*batch.columns, strict=True)
             attributes = map(dict, map(zip, itertools.repeat(names), values))
-            rows = zip(batch.ids, attributes, strict=True)
+            rows: Iterator[Row] = zip(batch.ids, attributes, strict=True)
             if batch.bad:
                 rows = itertools.compress(rows, (i not in batch.bad for i in range(len(raw.lines))))
             if good := list(rows):
@@ -439,7 +438,7 @@ def _chosen_id(
     """Return the id column and what to tell about the choice."""
     if given is not None:
         return given, []
-    notes = []
+    notes: list[str] = []
     for candidate in candidates:
         if not candidate.flaw:
             return candidate.index, notes

@@ -68,9 +68,7 @@ def train_now(
 def fail_lost_jobs() -> int:
     """Fail jobs whose process is gone, with their half-made versions; returns how many."""
     now = timezone.now()
-    lost = TrainingJob.objects.filter(
-        state=JobState.RUNNING, heartbeat_at__lt=now - LOST_AFTER
-    )
+    lost = TrainingJob.objects.filter(state=JobState.RUNNING, heartbeat_at__lt=now - LOST_AFTER)
     reason = "The process that trained it was stopped."
     n_lost = 0
     for job in lost:
@@ -235,5 +233,3 @@ def heartbeat(job_id: int) -> Iterator[None]:
     finally:
         stopped.set()
         thread.join()
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -88,7 +89,7 @@ class SegmentsView(ApiView):
         rows = assigned.values(
             "customer_id", "segment_id", "segment__name", "distance", "status", "assigned_at"
         )
-        page = pages.paginate_queryset(rows, request, view=self)
+        page = pages.paginate_queryset(rows, request, view=self) or []
         self.n_items = len(page)
         return Response(
             {
@@ -99,7 +100,7 @@ class SegmentsView(ApiView):
         )
 
 
-def assigned_customer(row: dict[str, Any]) -> dict[str, Any]:
+def assigned_customer(row: Mapping[str, Any]) -> dict[str, Any]:
     shown = {
         "customer_id": row["customer_id"],
         "segment": row["segment_id"],

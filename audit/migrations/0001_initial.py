@@ -4,39 +4,82 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='AuditEntry',
+            name="AuditEntry",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('at', models.DateTimeField(db_index=True)),
-                ('actor_kind', models.CharField(choices=[('user', 'User'), ('api_key', 'Api Key'), ('command', 'Command'), ('system', 'System'), ('anonymous', 'Anonymous')], max_length=16)),
-                ('actor_id', models.CharField(blank=True, max_length=150)),
-                ('actor_label', models.CharField(blank=True, max_length=200)),
-                ('action', models.CharField(max_length=80)),
-                ('target_type', models.CharField(blank=True, max_length=40)),
-                ('target_id', models.CharField(blank=True, max_length=200)),
-                ('outcome', models.CharField(choices=[('succeeded', 'Succeeded'), ('refused', 'Refused'), ('failed', 'Failed')], max_length=16)),
-                ('status_code', models.PositiveSmallIntegerField(blank=True, null=True)),
-                ('n_items', models.PositiveBigIntegerField(blank=True, help_text='How many customers or rows the action touched.', null=True)),
-                ('request_id', models.CharField(blank=True, max_length=64)),
-                ('peer_address', models.CharField(blank=True, help_text='The address of the connection itself.', max_length=64)),
-                ('address', models.CharField(blank=True, help_text="The client's address behind trusted proxies.", max_length=64)),
-                ('duration_ms', models.FloatField(blank=True, null=True)),
-                ('details', models.TextField(default='{}', help_text='Canonical JSON text.')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("at", models.DateTimeField(db_index=True)),
+                (
+                    "actor_kind",
+                    models.CharField(
+                        choices=[
+                            ("user", "User"),
+                            ("api_key", "Api Key"),
+                            ("command", "Command"),
+                            ("system", "System"),
+                            ("anonymous", "Anonymous"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("actor_id", models.CharField(blank=True, max_length=150)),
+                ("actor_label", models.CharField(blank=True, max_length=200)),
+                ("action", models.CharField(max_length=80)),
+                ("target_type", models.CharField(blank=True, max_length=40)),
+                ("target_id", models.CharField(blank=True, max_length=200)),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[
+                            ("succeeded", "Succeeded"),
+                            ("refused", "Refused"),
+                            ("failed", "Failed"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("status_code", models.PositiveSmallIntegerField(blank=True, null=True)),
+                (
+                    "n_items",
+                    models.PositiveBigIntegerField(
+                        blank=True,
+                        help_text="How many customers or rows the action touched.",
+                        null=True,
+                    ),
+                ),
+                ("request_id", models.CharField(blank=True, max_length=64)),
+                (
+                    "peer_address",
+                    models.CharField(
+                        blank=True, help_text="The address of the connection itself.", max_length=64
+                    ),
+                ),
+                (
+                    "address",
+                    models.CharField(
+                        blank=True,
+                        help_text="The client's address behind trusted proxies.",
+                        max_length=64,
+                    ),
+                ),
+                ("duration_ms", models.FloatField(blank=True, null=True)),
+                ("details", models.TextField(default="{}", help_text="Canonical JSON text.")),
             ],
             options={
-                'verbose_name': 'audit entry',
-                'verbose_name_plural': 'audit entries',
-                'ordering': ['-id'],
-                'default_permissions': ('view',),
-                'indexes': [models.Index(fields=['action', 'id'], name='audit_action'), models.Index(fields=['actor_id', 'id'], name='audit_actor'), models.Index(fields=['target_type', 'target_id', 'id'], name='audit_target')],
+                "verbose_name": "audit entry",
+                "verbose_name_plural": "audit entries",
+                "ordering": ["-id"],
+                "default_permissions": ("view",),
+                "indexes": [
+                    models.Index(fields=["action", "id"], name="audit_action"),
+                    models.Index(fields=["actor_id", "id"], name="audit_actor"),
+                    models.Index(fields=["target_type", "target_id", "id"], name="audit_target"),
+                ],
             },
         ),
     ]

@@ -5,36 +5,72 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('modelregistry', '0001_initial'),
+        ("modelregistry", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='DriftReport',
+            name="DriftReport",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('model_type', models.CharField(choices=[('kmeans', 'K-means'), ('dbscan', 'DBSCAN')], max_length=16)),
-                ('verdict', models.CharField(choices=[('ok', 'No drift'), ('drift', 'Drift'), ('insufficient_data', 'Insufficient data')], max_length=20)),
-                ('summary', models.TextField()),
-                ('source', models.CharField(choices=[('request', 'Customers sent over the API'), ('stored', 'Stored customers'), ('file', 'A file')], max_length=10)),
-                ('n_reference', models.PositiveBigIntegerField()),
-                ('n_current', models.PositiveBigIntegerField()),
-                ('threshold', models.FloatField()),
-                ('report', models.JSONField()),
-                ('created_at', models.DateTimeField(db_index=True)),
-                ('created_by', models.CharField(max_length=200)),
-                ('mailed_at', models.DateTimeField(blank=True, null=True)),
-                ('mail_error', models.CharField(blank=True, max_length=500)),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='modelregistry.modelversion')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "model_type",
+                    models.CharField(
+                        choices=[("kmeans", "K-means"), ("dbscan", "DBSCAN")], max_length=16
+                    ),
+                ),
+                (
+                    "verdict",
+                    models.CharField(
+                        choices=[
+                            ("ok", "No drift"),
+                            ("drift", "Drift"),
+                            ("insufficient_data", "Insufficient data"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("summary", models.TextField()),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[
+                            ("request", "Customers sent over the API"),
+                            ("stored", "Stored customers"),
+                            ("file", "A file"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("n_reference", models.PositiveBigIntegerField()),
+                ("n_current", models.PositiveBigIntegerField()),
+                ("threshold", models.FloatField()),
+                ("report", models.JSONField()),
+                ("created_at", models.DateTimeField(db_index=True)),
+                ("created_by", models.CharField(max_length=200)),
+                ("mailed_at", models.DateTimeField(blank=True, null=True)),
+                ("mail_error", models.CharField(blank=True, max_length=500)),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="modelregistry.modelversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at', '-id'],
-                'default_permissions': ('view',),
-                'indexes': [models.Index(fields=['version', '-created_at'], name='drift_version')],
+                "ordering": ["-created_at", "-id"],
+                "default_permissions": ("view",),
+                "indexes": [models.Index(fields=["version", "-created_at"], name="drift_version")],
             },
         ),
     ]

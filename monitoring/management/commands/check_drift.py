@@ -47,7 +47,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         with only_one_run():
-            reports = self.check(options)
+            reports = self.compare(options)
         for report in reports:
             if report.verdict == Verdict.DRIFT and not options["no_email"]:
                 mail_report(report, at=timezone.now())
@@ -58,7 +58,7 @@ class Command(BaseCommand):
                 self.show(report)
         sys.exit(exit_code(reports))
 
-    def check(self, options: dict[str, Any]) -> list[DriftReport]:
+    def compare(self, options: dict[str, Any]) -> list[DriftReport]:
         now = timezone.now()
         try:
             records, source = current_customers(options, now=now)

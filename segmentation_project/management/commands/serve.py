@@ -32,7 +32,9 @@ class Command(BaseCommand):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
         processes = {"server": start(*gunicorn_command()), "worker": start(*worker_command())}
-        self.stdout.write(f"Serving on http://{settings.API_HOST}:{settings.API_PORT}, Ctrl-C stops.")
+        self.stdout.write(
+            f"Serving on http://{settings.API_HOST}:{settings.API_PORT}, Ctrl-C stops."
+        )
         try:
             while not stopping:
                 time.sleep(POLL_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         path: Path = options["file"]
         try:
-            with progress_bar(f"Importing {path.name}", self.stderr._out) as report:
+            with progress_bar(f"Importing {path.name}", sys.stderr) as report:
                 result = import_customers(
                     path,
                     by=trail.Actor.command("import_customers"),

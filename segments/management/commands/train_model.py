@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from django.conf import settings
@@ -34,7 +35,7 @@ class Command(BaseCommand):
         parser.add_argument("--features", help="the attributes to use, separated by commas")
         parser.add_argument("--note", default="", help="why it was trained")
         parser.add_argument("--activate", action="store_true", help="let it serve at once")
-        parser.add_argument("--force", action="store_true", help="activate a degenerate version too")
+        parser.add_argument("--force", action="store_true", help="activate even if degenerate")
         parser.add_argument("--reason", default="Activated after training.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -46,7 +47,7 @@ class Command(BaseCommand):
                 features=names(options["features"]),
                 note=options["note"],
             )
-            with progress_bar(f"Training {request.model_type}", self.stderr._out) as report:
+            with progress_bar(f"Training {request.model_type}", sys.stderr) as report:
                 version = train_now(
                     request, directory=settings.MODEL_DIR, by=by, on_progress=report
                 )
@@ -68,9 +69,7 @@ class Command(BaseCommand):
         if version.degenerate_reason:
             self.stdout.write(f"Degenerate: {version.degenerate_reason}")
 
-    def activate(
-        self, version: ModelVersion, *, by: trail.Actor, reason: str, force: bool
-    ) -> None:
+    def activate(self, version: ModelVersion, *, by: trail.Actor, reason: str, force: bool) -> None:
         try:
             activate(
                 version,
