@@ -16,17 +16,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.preprocessing import StandardScaler
 
-from ml import features
-from ml.features import (
-    CATEGORY_WEIGHT,
-    FeatureEncoder,
-    FeatureSchema,
-    Kind,
-    NoUsableFeatures,
-    UnknownFeature,
-    learn_schema,
-)
+from ml import schema_learning
+from ml.encoder import FeatureEncoder
+from ml.features import FeatureSchema, Kind, NoUsableFeatures, UnknownFeature
 from ml.records import InvalidRecords
+from ml.schema_learning import CATEGORY_WEIGHT, learn_schema
 
 AS_OF = date(2024, 3, 1)
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +91,9 @@ def test_skewness_equals_scipy(values: list[int]) -> None:
     column = np.sort(np.array(values) / 1000)
     assume(column.std() > 1e-6 * np.abs(column).max())
 
-    assert features._skewness(column) == pytest.approx(stats.skew(column), rel=1e-6, abs=1e-9)
+    assert schema_learning._skewness(column) == pytest.approx(
+        stats.skew(column), rel=1e-6, abs=1e-9
+    )
 
 
 def test_missing_numbers_take_the_median_and_are_then_legal() -> None:
@@ -195,7 +191,7 @@ def test_levels_are_kept_by_frequency_then_name_up_to_the_limit() -> None:
     ("n_customers", "least"), [(4, 2), (60, 3), (200, 10), (1_000, 10), (5_000, 50)]
 )
 def test_the_least_level_count_fits_the_table(n_customers: int, least: int) -> None:
-    assert features._least_level_count(n_customers) == least
+    assert schema_learning._least_level_count(n_customers) == least
 
 
 # --- learning dates ---------------------------------------------------------------------------
@@ -256,23 +252,23 @@ def test_eight_digit_codes_outside_plausible_years_are_no_dates() -> None:
 @pytest.mark.parametrize(
     ("name", "values", "reason"),
     [
-        ("a", [None, None], features.REASON_MISSING),
-        ("a", [3, 3, None], features.REASON_CONSTANT),
-        ("a", [True, True], features.REASON_CONSTANT),
-        ("a", ["x", "x"], features.REASON_CONSTANT),
-        ("a", [0.1 + 0.2, 0.3] * 9, features.REASON_CONSTANT),
-        ("a", [1, "x", 2.5], features.REASON_MIXED),
-        ("a", [True, 1, 0], features.REASON_MIXED),
-        ("a", [1.0, 2e15], features.REASON_RANGE),
-        ("a", [1.0, math.inf], features.REASON_RANGE),
-        ("a", [1, 10**400], features.REASON_RANGE),
-        ("a", list(range(100, 130)), features.REASON_ID),
-        ("a", list(range(100, 400, 10)), features.REASON_ID),
-        ("ID", [7, 3, 19, 4], features.REASON_ID),
-        ("CustomerID", [7, 3, 19, 4], features.REASON_ID),
-        ("loyalty_card_number", ["A7", "B3", "C9"], features.REASON_ID),
-        ("customer_id", ["A7", "B3", "A7"], features.REASON_ID),
-        ("a", [f"name {number}" for number in range(50)], features.REASON_NEAR_UNIQUE),
+        ("a", [None, None], schema_learning.REASON_MISSING),
+        ("a", [3, 3, None], schema_learning.REASON_CONSTANT),
+        ("a", [True, True], schema_learning.REASON_CONSTANT),
+        ("a", ["x", "x"], schema_learning.REASON_CONSTANT),
+        ("a", [0.1 + 0.2, 0.3] * 9, schema_learning.REASON_CONSTANT),
+        ("a", [1, "x", 2.5], schema_learning.REASON_MIXED),
+        ("a", [True, 1, 0], schema_learning.REASON_MIXED),
+        ("a", [1.0, 2e15], schema_learning.REASON_RANGE),
+        ("a", [1.0, math.inf], schema_learning.REASON_RANGE),
+        ("a", [1, 10**400], schema_learning.REASON_RANGE),
+        ("a", list(range(100, 130)), schema_learning.REASON_ID),
+        ("a", list(range(100, 400, 10)), schema_learning.REASON_ID),
+        ("ID", [7, 3, 19, 4], schema_learning.REASON_ID),
+        ("CustomerID", [7, 3, 19, 4], schema_learning.REASON_ID),
+        ("loyalty_card_number", ["A7", "B3", "C9"], schema_learning.REASON_ID),
+        ("customer_id", ["A7", "B3", "A7"], schema_learning.REASON_ID),
+        ("a", [f"name {number}" for number in range(50)], schema_learning.REASON_NEAR_UNIQUE),
         ("a", [f"n{number // 2}" for number in range(400)][:390], None),
     ],
 )
@@ -304,7 +300,9 @@ def test_named_features_are_exactly_those_and_the_rest_is_reported() -> None:
     schema = learn_schema(frame, as_of=AS_OF, features=["row_id", "a"])
 
     assert [feature.name for feature in schema.features] == ["a", "row_id"]
-    assert [(o.name, o.reason) for o in schema.omitted] == [("b", features.REASON_NOT_CHOSEN)]
+    assert [(o.name, o.reason) for o in schema.omitted] == [
+        ("b", schema_learning.REASON_NOT_CHOSEN)
+    ]
 
 
 def test_an_unknown_feature_is_named_with_its_near_matches() -> None:
@@ -552,7 +550,7 @@ def test_the_type_of_a_number_column_does_not_matter(dtype: str) -> None:
 
 def test_the_serving_path_loads_neither_pandas_nor_scikit_learn() -> None:
     program = (
-        "import sys, ml.records, ml.features;"
+        "import sys, ml.records, ml.encoder;"
         "heavy = {'pandas', 'sklearn', 'scipy', 'django'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
@@ -579,9 +577,9 @@ def test_the_marketing_table_is_understood(shared_data: Path) -> None:
 
     learned = {feature.name: feature for feature in schema.features}
     assert {omission.name: omission.reason for omission in schema.omitted} == {
-        "ID": features.REASON_ID,
-        "Z_CostContact": features.REASON_CONSTANT,
-        "Z_Revenue": features.REASON_CONSTANT,
+        "ID": schema_learning.REASON_ID,
+        "Z_CostContact": schema_learning.REASON_CONSTANT,
+        "Z_Revenue": schema_learning.REASON_CONSTANT,
     }
     assert learned["Dt_Customer"].kind is Kind.DATE
     assert learned["Dt_Customer"].date_format == "%d-%m-%Y"
