@@ -1,0 +1,60 @@
+# Two commands for everybody: `make run` serves a working system, `make test` runs the tests.
+# The others are for who works on the project; `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+DATA ?=
+ID ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fix benchmark clean
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: $(VENV)/installed $(VENV)/static ## Set everything up and serve (DATA=customers.csv ID=column for your own)
+	@$(BIN)/python -m segmentation_project.env_file
+	@$(BIN)/python manage.py bootstrap $(if $(DATA),--data "$(DATA)") $(if $(ID),--id "$(ID)") --skip-checks
+	@exec $(BIN)/python manage.py serve --skip-checks
+
+test: $(VENV)/installed ## Run the tests; needs no service
+	$(BIN)/python -m pytest -n auto
+
+check: $(VENV)/installed-dev ## Format, lint, types, migrations and tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
+	$(MAKE) test
+
+fix: $(VENV)/installed-dev ## Repair format and lint
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+benchmark: $(VENV)/installed-dev ## Measure predictions against a plain service and a floor
+	$(BIN)/python -m benchmarks.predict
+
+clean: ## Remove the virtual environment and the caches; data, models and .env stay
+	rm -rf $(VENV) staticfiles .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, $(PYTHON) is older; try make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: requirements.txt | $(VENV)/bin/python
+	@echo "Installing the pinned requirements (about a minute the first time)"
+	@$(PIP) install --quiet --progress-bar on -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt requirements.txt | $(VENV)/bin/python
+	@$(PIP) install --quiet -r requirements.txt -r requirements-dev.txt
+	@touch $@ $(VENV)/installed
+
+$(VENV)/static: $(VENV)/installed
+	@echo "Collecting the pages' assets"
+	@$(BIN)/python -m segmentation_project.env_file
+	@$(BIN)/python manage.py collectstatic --noinput --clear --verbosity 0 --skip-checks
+	@touch $@
