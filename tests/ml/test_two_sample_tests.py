@@ -1,0 +1,204 @@
+"""Tests on counts of two samples against scipy, hand-worked answers and their own laws."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.stats import chi2_contingency, fisher_exact, hypergeom
+
+from ml.two_sample_tests import (
+    MIN_EXPECTED,
+    all_hits_chance,
+    chi_square,
+    hypergeometric_two_sided,
+    pool_rare,
+    psi,
+    psi_of_ordered_cells,
+    share_moved,
+    weighted_holm,
+)
+
+
+def counts(*values: int) -> np.ndarray:
+    return np.array(values, dtype=np.int64)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.data())
+def test_hypergeometric_agrees_with_fisher_exact(n: int, m: int, data: st.DataObject) -> None:
+    a = data.draw(st.integers(0, n))
+    b = data.draw(st.integers(0, m))
+
+    outcome = hypergeometric_two_sided(a, n, b, m)
+
+    expected = fisher_exact([[a, n - a], [b, m - b]]).pvalue
+    assert outcome.p_value == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+
+def test_hypergeometric_agrees_with_the_summed_law_on_a_large_table() -> None:
+    law = hypergeom(120_000, 9_000, 20_000)
+
+    outcome = hypergeometric_two_sided(7_400, 100_000, 1_600, 20_000)
+
+    masses = law.pmf(np.arange(9_001))
+    expected = masses[masses <= law.pmf(1_600) * (1 + 1e-7)].sum()
+    assert outcome.p_value == pytest.approx(expected, abs=1e-9)
+
+
+def test_hypergeometric_stays_exact_far_out_in_a_tail() -> None:
+    outcome = hypergeometric_two_sided(0, 5_000, 40, 1_000)
+
+    assert outcome.p_value == pytest.approx(hypergeom(6_000, 40, 1_000).pmf(40), rel=1e-9)
+
+
+@pytest.mark.parametrize("table", [(0, 10, 0, 10), (10, 10, 5, 5), (0, 0, 3, 9), (3, 9, 0, 0)])
+def test_hypergeometric_of_a_table_that_cannot_vary_is_one(table: tuple[int, ...]) -> None:
+    assert hypergeometric_two_sided(*table).p_value == 1.0
+
+
+def test_all_hits_chance_is_the_hypergeometric_probability() -> None:
+    chance = all_hits_chance(950, 1_000, 50)
+
+    assert chance == pytest.approx(hypergeom(1_050, 1_000, 50).pmf(50), rel=1e-9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 900), st.integers(0, 900)), min_size=3, max_size=12))
+def test_chi_square_agrees_with_scipy(pairs: list[tuple[int, int]]) -> None:
+    table = np.array([pair for pair in pairs if sum(pair)], dtype=np.int64)
+    assume(len(table) > 2 and (table.sum(0) > 0).all())
+
+    outcome = chi_square(table[:, 0], table[:, 1])
+
+    expected = chi2_contingency(table.T, correction=False)
+    assert outcome.statistic == pytest.approx(expected.statistic, abs=1e-9, rel=1e-9)
+    assert outcome.p_value == pytest.approx(expected.pvalue, abs=1e-9)
+
+
+def test_chi_square_of_two_cells_is_exact() -> None:
+    outcome = chi_square(counts(190, 10), counts(40, 10))
+
+    assert outcome.test == "hypergeometric"
+    assert outcome.p_value == pytest.approx(fisher_exact([[190, 10], [40, 10]]).pvalue, abs=1e-9)
+
+
+def test_chi_square_of_one_cell_or_an_empty_sample_is_one() -> None:
+    assert chi_square(counts(9, 0), counts(4, 0)).p_value == 1.0
+    assert chi_square(counts(9, 2), counts(0, 0)).p_value == 1.0
+
+
+def test_pool_rare_joins_rare_cells_and_the_rest() -> None:
+    reference, current = pool_rare(
+        counts(500, 20, 15, 400), counts(50, 3, 2, 40), rest=(0, 14)
+    )
+
+    assert reference.tolist() == [500, 400, 35]
+    assert current.tolist() == [50, 40, 19]
+
+
+def test_pool_rare_gives_a_pool_too_small_to_the_smallest_other_cell() -> None:
+    reference, current = pool_rare(counts(500, 3, 400), counts(50, 0, 40))
+
+    assert (reference.tolist(), current.tolist()) == ([500, 403], [50, 40])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 200), st.integers(0, 200)), min_size=1, max_size=20),
+    st.integers(0, 30),
+    st.integers(0, 30),
+)
+def test_pool_rare_keeps_everyone_and_leaves_no_rare_cell_among_three(
+    pairs: list[tuple[int, int]], rest_reference: int, rest_current: int
+) -> None:
+    table = np.array(pairs, dtype=np.int64)
+
+    reference, current = pool_rare(
+        table[:, 0], table[:, 1], rest=(rest_reference, rest_current)
+    )
+
+    assert reference.sum() == table[:, 0].sum() + rest_reference
+    assert current.sum() == table[:, 1].sum() + rest_current
+    smaller, total = min(reference.sum(), current.sum()), reference.sum() + current.sum()
+    if len(reference) > 2:
+        assert ((reference + current) * smaller >= MIN_EXPECTED * total * (1 - 1e-12)).all()
+
+
+def test_share_moved_counts_each_move_once() -> None:
+    assert share_moved(counts(50, 30, 20), counts(40, 30, 30)) == pytest.approx(0.1)
+    assert share_moved(counts(50, 30), counts(0, 0)) == 0.0
+
+
+cells = st.lists(st.integers(0, 500), min_size=2, max_size=10).filter(sum)
+
+
+@given(cells, st.integers(1, 7))
+def test_psi_of_equal_shares_is_zero(reference: list[int], times: int) -> None:
+    reference_counts = counts(*reference)
+
+    assert psi(reference_counts, reference_counts * times) == pytest.approx(0.0, abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=2, max_size=10))
+def test_psi_is_symmetric_and_never_negative(pairs: list[tuple[int, int]]) -> None:
+    table = np.array(pairs, dtype=np.int64)
+    assume((table.sum(0) > 0).all())
+
+    forth, back = psi(table[:, 0], table[:, 1]), psi(table[:, 1], table[:, 0])
+
+    assert forth is not None and back is not None
+    assert forth >= 0
+    assert forth == pytest.approx(back)
+
+
+def test_psi_by_hand() -> None:
+    value = psi(counts(50, 50), counts(75, 25))
+
+    assert value == pytest.approx(0.25 * np.log(3))
+
+
+def test_psi_of_an_empty_sample_is_none() -> None:
+    assert psi(counts(5, 5), counts(0, 0)) is None
+    assert psi_of_ordered_cells(counts(0, 0), counts(5, 5)) is None
+
+
+def test_psi_of_ordered_cells_groups_a_hundred_cells_to_deciles() -> None:
+    reference = np.full(100, 7, dtype=np.int64)
+    current = np.repeat(counts(1, 3), 50)
+
+    value = psi_of_ordered_cells(reference, current)
+
+    assert value == pytest.approx(psi(np.full(10, 70), np.repeat(counts(10, 30), 5)))
+
+
+def test_weighted_holm_by_hand() -> None:
+    adjusted = weighted_holm([0.01, 0.04, 0.03], [1, 1, 1])
+
+    assert adjusted == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_weighted_holm_by_hand_with_weights() -> None:
+    # p / w: .02, .08, .12 -> .01 * 1 / .5, then .02 * .5 / .25, then .03 * .25 / .25
+    adjusted = weighted_holm([0.03, 0.01, 0.02], [0.25, 0.5, 0.25])
+
+    assert adjusted == pytest.approx([0.04, 0.02, 0.04])
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 9)), max_size=12))
+def test_weighted_holm_never_lowers_a_p_value_and_ignores_order(
+    pairs: list[tuple[float, float]],
+) -> None:
+    p_values, weights = [p for p, _ in pairs], [w for _, w in pairs]
+
+    adjusted = weighted_holm(p_values, weights)
+
+    assert all(p * (1 - 1e-9) <= a <= 1 for p, a in zip(p_values, adjusted, strict=True))
+    backwards = weighted_holm(p_values[::-1], weights[::-1])
+    assert backwards[::-1] == pytest.approx(adjusted)
+
+
+def test_weighted_holm_refuses_weights_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="as many weights"):
+        weighted_holm([0.1], [1, 2])
+    with pytest.raises(ValueError, match="positive"):
+        weighted_holm([0.1], [0])
