@@ -9,7 +9,7 @@ DATA ?=
 ID ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix benchmark clean
+.PHONY: help run test lint check fix benchmark clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,12 +22,13 @@ run: $(VENV)/installed $(VENV)/static ## Set everything up and serve (DATA=custo
 test: $(VENV)/installed ## Run the tests; needs no service
 	$(BIN)/python -m pytest -n auto
 
-check: $(VENV)/installed-dev ## Format, lint, types, migrations and tests
+lint: $(VENV)/installed-dev ## Format, lint, types, missing migrations
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
-	$(MAKE) test
+
+check: lint test ## Everything before a commit
 
 fix: $(VENV)/installed-dev ## Repair format and lint
 	$(BIN)/ruff format .

@@ -7,10 +7,6 @@ import os
 from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "segmentation_project.settings")
-# One thread a request: a second level of threads in numpy only makes them wait for each other.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
 bind = f"{settings.API_HOST}:{settings.API_PORT}"
 workers = settings.API_WORKERS
 worker_class = "gthread"

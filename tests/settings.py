@@ -19,6 +19,12 @@ os.environ.update(
 for _name in ("DB_PATH", "RATE_LIMIT", "ALERT_EMAIL", "SMTP_SERVER", "TRUSTED_PROXY_COUNT"):
     os.environ[_name] = ""
 
+if os.environ.get("REDIS_URL"):
+    # A database of its own for each test process: clearing one must not clear the others.
+    _base, _, _first = os.environ["REDIS_URL"].rpartition("/")
+    _worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    os.environ["REDIS_URL"] = f"{_base}/{int(_first) + int(_worker)}"
+
 from segmentation_project.settings import *  # noqa: E402, F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
