@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -79,21 +80,24 @@ def _describe(
         n_customers=int(members.sum()),
         share=float(members.mean()),
         medians={
-            feature.name: _typical(feature, raw[feature.name][members])
+            feature.name: _typical(feature, raw[feature.name][members], schema.as_of)
             for feature in schema.features
         },
         distinguishing=tuple(differences[:N_DISTINGUISHING]),
     )
 
 
-def _typical(feature: Feature, values: NDArray[np.float64]) -> float | str | None:
-    """The median; for a category its commonest level; None when nothing is known."""
+def _typical(feature: Feature, values: NDArray[np.float64], as_of: date) -> float | str | None:
+    """The median, a date in ISO form; for a category its commonest level; None if unknown."""
     known = values[~np.isnan(values)]
     if not len(known):
         return None
     if feature.kind is Kind.CATEGORY:
         return _level_names(feature)[int(np.bincount(_codes(feature, known)).argmax())]
-    return float(np.median(known))
+    median = float(np.median(known))
+    if feature.kind is Kind.DATE:
+        return (as_of - timedelta(days=round(median))).isoformat()
+    return median
 
 
 def _difference(
