@@ -1,0 +1,265 @@
+"""From encoded rows and a few parameters to a trained, judged model of either type.
+
+*Parameters* are what the caller states; what is not stated is chosen, and the fit says how.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ml.clusterers import (
+    ClusterModel,
+    FloatArray,
+    IntArray,
+    check_encoded,
+    fit_dbscan,
+    fit_kmeans,
+)
+from ml.evaluation import ClusteringQuality, degenerate_reason, evaluate
+from ml.selection import (
+    LARGEST_MIN_SAMPLES,
+    Selection,
+    choose_eps,
+    choose_n_clusters,
+    default_min_samples,
+)
+
+# Below this no figure about segments means anything; a judgement, stated to the caller.
+MIN_CUSTOMERS = 10
+DEFAULT_N_INIT = 10
+# The largest seed that numpy's older generator, which scikit-learn uses, accepts.
+MAX_SEED = 2**32 - 1
+# Encoded columns lie within some tens of standard deviations: a larger radius holds everyone.
+MAX_EPS = 1e6
+
+Parameters: TypeAlias = dict[str, int | float]
+Progress: TypeAlias = Callable[[float, str], None]
+Trained: TypeAlias = tuple[ClusterModel, IntArray, Parameters, Selection | None]
+
+
+class ParameterError(ValueError):
+    """A parameter that the model type does not know, or a value it cannot take."""
+
+
+class TooFewCustomers(ValueError):
+    """Fewer customers than a model can be trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A trained model with everything known about its training.
+
+    Attributes
+    ----------
+    model : ClusterModel
+    labels : int64 array (n,)
+        Cluster of each training row, ``NOISE`` for none.
+    distances : float64 array (n,)
+        As the model's predict measures them, in encoded space.
+    parameters : dict
+        Complete: stated, chosen and default ones with ``random_state``.
+    selection : Selection or None
+        How k or eps was chosen; None when it was stated.
+    quality : ClusteringQuality
+    degenerate_reason : str or None
+        Why this clustering does not segment, None when it does.
+    """
+
+    model: ClusterModel
+    labels: IntArray
+    distances: FloatArray
+    parameters: Parameters
+    selection: Selection | None
+    quality: ClusteringQuality
+    degenerate_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What one parameter may be; bounds are inclusive."""
+
+    kind: type[int] | type[float]
+    lowest: float
+    highest: float
+
+    def describe(self) -> str:
+        if self.kind is int:
+            return f"a whole number from {self.lowest:,.0f} to {self.highest:,.0f}"
+        return f"a number above 0, at most {self.highest:,.0f}"
+
+
+_SEED = _Rule(int, 0, MAX_SEED)
+_RULES: dict[str, dict[str, _Rule]] = {
+    "kmeans": {
+        "n_clusters": _Rule(int, 2, 50),
+        "n_init": _Rule(int, 1, 100),
+        "random_state": _SEED,
+    },
+    "dbscan": {
+        "eps": _Rule(float, math.ulp(0.0), MAX_EPS),
+        "min_samples": _Rule(int, 1, LARGEST_MIN_SAMPLES),
+        "random_state": _SEED,
+    },
+}
+_ALIASES: dict[str, dict[str, str]] = {"kmeans": {"k": "n_clusters"}, "dbscan": {}}
+
+
+def parse_parameters(model_type: str, given: Mapping[str, object]) -> Parameters:
+    """Read parameters as people and programs state them.
+
+    Parameters
+    ----------
+    model_type : str
+        ``kmeans`` or ``dbscan``.
+    given : mapping
+        Numbers, or texts of numbers; ``k`` stands for ``n_clusters``.
+
+    Returns
+    -------
+    dict
+        The stated ones only, under their full names, as int or float.
+
+    Raises
+    ------
+    ParameterError
+        Unknown model type or name, one parameter stated twice, or a value out of bounds; the
+        text lists what is allowed.
+    """
+    rules = _rules_of(model_type)
+    parsed: Parameters = {}
+    for stated, value in given.items():
+        name = _ALIASES[model_type].get(stated, stated)
+        if name not in rules:
+            allowed = "; ".join(f"{known}: {rule.describe()}" for known, rule in rules.items())
+            raise ParameterError(
+                f"{stated!r} is no parameter of {model_type}. Allowed are {allowed}."
+            )
+        if name in parsed:
+            raise ParameterError(f"{name} is stated twice")
+        parsed[name] = _parsed(name, value, rules[name])
+    return parsed
+
+
+def fit_clusters(
+    model_type: str,
+    X: FloatArray,
+    *,
+    parameters: Mapping[str, object],
+    random_state: int = 0,
+    on_progress: Progress | None = None,
+) -> Fit:
+    """Train a model, choosing what the caller leaves open, and judge it.
+
+    Parameters
+    ----------
+    model_type : str
+        ``kmeans`` or ``dbscan``.
+    X : float64 array (n, n_columns)
+        Encoded rows.
+    parameters : mapping
+        As `parse_parameters` takes them; may be empty.
+    random_state : int
+        Seed of everything random, unless `parameters` states one.
+    on_progress : callable, optional
+        Called with the share done (0-1) and what comes next.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    ParameterError
+        See `parse_parameters`.
+    TooFewCustomers
+        Fewer than `MIN_CUSTOMERS` rows.
+    ValueError
+        X has the wrong shape, dtype or values, or too few distinct rows.
+    """
+    stated = parse_parameters(model_type, {"random_state": random_state, **parameters})
+    check_encoded(X, "X")
+    if len(X) < MIN_CUSTOMERS:
+        raise TooFewCustomers(f"Training needs at least {MIN_CUSTOMERS} customers, found {len(X)}.")
+    report = on_progress or _silent
+    model, labels, complete, selection = _TRAINERS[model_type](X, stated, report)
+    report(0.8, "judging the clusters")
+    quality = evaluate(X, labels, random_state=int(stated["random_state"]))
+    distances = model.predict(X).distances
+    report(1.0, "done")
+    return Fit(
+        model=model,
+        labels=labels,
+        distances=distances,
+        parameters=complete,
+        selection=selection,
+        quality=quality,
+        degenerate_reason=degenerate_reason(quality),
+    )
+
+
+def _train_kmeans(X: FloatArray, stated: Parameters, report: Progress) -> Trained:
+    seed = int(stated["random_state"])
+    complete: Parameters = {"n_init": DEFAULT_N_INIT, **stated}
+    selection = None
+    if "n_clusters" not in stated:
+        report(0.0, "choosing k")
+        selection = choose_n_clusters(X, random_state=seed)
+        complete |= selection.chosen
+    report(0.6, "fitting k-means")
+    model, labels = fit_kmeans(
+        X,
+        n_clusters=int(complete["n_clusters"]),
+        n_init=int(complete["n_init"]),
+        random_state=seed,
+    )
+    return model, labels, complete, selection
+
+
+def _train_dbscan(X: FloatArray, stated: Parameters, report: Progress) -> Trained:
+    complete: Parameters = {"min_samples": default_min_samples(X.shape[1]), **stated}
+    selection = None
+    if "eps" not in stated:
+        report(0.0, "choosing eps")
+        min_samples = int(stated["min_samples"]) if "min_samples" in stated else None
+        selection = choose_eps(X, min_samples=min_samples, random_state=int(stated["random_state"]))
+        complete |= selection.chosen
+    report(0.4, "fitting DBSCAN")
+    model, labels = fit_dbscan(
+        X, eps=float(complete["eps"]), min_samples=int(complete["min_samples"])
+    )
+    return model, labels, complete, selection
+
+
+_TRAINERS: dict[str, Callable[[FloatArray, Parameters, Progress], Trained]] = {
+    "kmeans": _train_kmeans,
+    "dbscan": _train_dbscan,
+}
+
+
+def _silent(share: float, step: str) -> None:
+    """Report to nobody."""
+
+
+def _rules_of(model_type: str) -> dict[str, _Rule]:
+    if model_type not in _RULES:
+        raise ParameterError(f"{model_type!r} is no model type. Allowed are {', '.join(_RULES)}.")
+    return _RULES[model_type]
+
+
+def _parsed(name: str, value: object, rule: _Rule) -> int | float:
+    refusal = ParameterError(f"{name}: expected {rule.describe()}")
+    # A bool is an int to Python, and a parameter of True is a slip.
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise refusal
+    try:
+        number = rule.kind(value)
+    except (ValueError, OverflowError) as error:
+        raise refusal from error
+    # int(4.5) cuts off instead of failing.
+    cut_off = isinstance(value, float) and number != value
+    if cut_off or not rule.lowest <= number <= rule.highest:
+        raise refusal
+    return number
