@@ -10,14 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ml.clusterers import (
-    ClusterModel,
-    FloatArray,
-    IntArray,
-    check_encoded,
-    fit_dbscan,
-    fit_kmeans,
-)
+from ml.cluster_fits import fit_dbscan, fit_kmeans
+from ml.clusterers import ClusterModel, FloatArray, IntArray, check_encoded
 from ml.evaluation import ClusteringQuality, degenerate_reason, evaluate
 from ml.selection import (
     LARGEST_MIN_SAMPLES,

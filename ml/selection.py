@@ -14,14 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, squareform
 
-from ml.clusterers import (
-    FloatArray,
-    IntArray,
-    check_encoded,
-    distinct_rows,
-    fit_kmeans,
-    single_threaded,
-)
+from ml.cluster_fits import distinct_rows, fit_kmeans, single_threaded
+from ml.clusterers import FloatArray, IntArray, check_encoded
 from ml.evaluation import MAX_NOISE_SHARE, silhouette_values
 
 # Source for the method and each number up to the next blank line: compared on 84 generated

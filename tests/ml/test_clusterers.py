@@ -16,7 +16,8 @@ from hypothesis.extra import numpy as hnp
 from sklearn.cluster import DBSCAN, KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from ml import clusterers
+from ml import cluster_fits, clusterers
+from ml.cluster_fits import canonical_order, distinct_rows, fit_dbscan, fit_kmeans
 from ml.clusterers import (
     EPS_TOLERANCE,
     MODEL_CLASSES,
@@ -24,17 +25,16 @@ from ml.clusterers import (
     ClusterModel,
     DBSCANModel,
     KMeansModel,
-    canonical_order,
-    distinct_rows,
-    fit_dbscan,
-    fit_kmeans,
 )
 from ml.selection import choose_eps
 
 PLAIN = st.floats(-100, 100, allow_subnormal=False)
 # Few values and few columns: most rows occur more than once and most distances are ties.
-LIKERT = hnp.arrays(np.float64, st.tuples(st.integers(4, 60), st.integers(1, 3)),
-                    elements=st.integers(1, 5).map(float))
+LIKERT = hnp.arrays(
+    np.float64,
+    st.tuples(st.integers(4, 60), st.integers(1, 3)),
+    elements=st.integers(1, 5).map(float),
+)
 
 
 def blobs(*, n_rows: int = 300, n_columns: int = 4, n_blobs: int = 3, seed: int = 0):
@@ -214,15 +214,17 @@ def test_permuting_rows_permutes_labels(rows, random):
 def test_every_order_of_a_few_rows_gives_the_same_clusters():
     X = np.array([[0.0], [-0.0], [1.0], [5.0], [6.0], [9.0]])
 
-    fits = [fit_kmeans(X[list(order)], n_clusters=3, n_init=1, random_state=0)[0].centers.tobytes()
-            for order in list(permutations(range(6)))[::24]]
+    fits = [
+        fit_kmeans(X[list(order)], n_clusters=3, n_init=1, random_state=0)[0].centers.tobytes()
+        for order in list(permutations(range(6)))[::24]
+    ]
 
     assert len(set(fits)) == 1
 
 
 def test_the_number_of_threads_changes_nothing():
     program = (
-        "import hashlib, numpy as np; from ml.clusterers import fit_kmeans\n"
+        "import hashlib, numpy as np; from ml.cluster_fits import fit_kmeans\n"
         "X = np.random.default_rng(0).normal(size=(5000, 6))\n"
         "model, _ = fit_kmeans(X, n_clusters=8, n_init=1, random_state=0)\n"
         "print(hashlib.sha256(model.centers.tobytes()).hexdigest())"
@@ -247,8 +249,13 @@ def test_serving_loads_neither_scikit_learn_nor_pandas_nor_django():
 def run_python(program: str, **environment: str) -> str:
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=root, env=environment,
-        capture_output=True, text=True, check=True, timeout=120,
+        [sys.executable, "-c", program],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
     return done.stdout.strip()
 
@@ -283,7 +290,7 @@ def test_a_distance_equal_to_eps_is_within(eps, expected):
 def either_way(request, monkeypatch):
     """Label by scikit-learn and by the walk that needs no stored neighbourhoods."""
     if request.param == "walk":
-        monkeypatch.setattr(clusterers, "MAX_STORED_NEIGHBOURS", 0)
+        monkeypatch.setattr(cluster_fits, "MAX_STORED_NEIGHBOURS", 0)
 
 
 @pytest.mark.usefixtures("either_way")
@@ -308,11 +315,15 @@ def test_ties_at_eps_are_labelled_alike_by_fit_predict_and_scikit_learn(
     # A scale that no binary fraction holds: distances miss eps by a rounding either way.
     ordered = rows[np.lexsort(rows.T[::-1])] / 3.7
     eps = eps / 3.7
-    theirs = DBSCAN(eps=eps * (1 + EPS_TOLERANCE), min_samples=min_samples, algorithm="brute",
-                    metric="euclidean").fit(ordered)
+    theirs = DBSCAN(
+        eps=eps * (1 + EPS_TOLERANCE),
+        min_samples=min_samples,
+        algorithm="brute",
+        metric="euclidean",
+    ).fit(ordered)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clusterers, "MAX_STORED_NEIGHBOURS", 0 if walk else 1e9)
+        patch.setattr(cluster_fits, "MAX_STORED_NEIGHBOURS", 0 if walk else 1e9)
         model, labels = fit_dbscan(ordered, eps=eps, min_samples=min_samples)
 
     assert same_partition(labels, theirs.labels_.astype(np.int64))
@@ -327,7 +338,7 @@ def test_predict_decides_who_is_within_reach(monkeypatch, eps, verdict, expected
     def rounds_the_other_way(rows, counts, radius, min_samples):
         return np.array([True, True, True, False]), np.array([0, 0, 0, verdict])
 
-    monkeypatch.setattr(clusterers, "_sklearn_dbscan", rounds_the_other_way)
+    monkeypatch.setattr(cluster_fits, "_sklearn_dbscan", rounds_the_other_way)
 
     model, labels = fit_dbscan(X, eps=eps, min_samples=3)
 
@@ -355,7 +366,7 @@ def test_long_chains_are_one_cluster():
 
 def test_walk_joins_components_that_near_neighbours_leave_apart(monkeypatch):
     # Two crowds: each customer's near neighbours are in the own crowd, yet the crowds touch.
-    monkeypatch.setattr(clusterers, "MAX_STORED_NEIGHBOURS", 0)
+    monkeypatch.setattr(cluster_fits, "MAX_STORED_NEIGHBOURS", 0)
     crowd = np.random.default_rng(0).uniform(0, 0.1, size=(100, 2))
     X = np.vstack([crowd, crowd + [1.0, 0.0], crowd + [2.0, 0.0], crowd + [9.0, 0.0]])
 
@@ -418,32 +429,38 @@ def test_a_model_cannot_be_changed_through_its_arrays():
         model.arrays()["centers"][0] = 1.0
 
 
-@pytest.mark.parametrize("centers, message", [
-    (np.zeros(3), "centers: expected a two-dimensional float64 array"),
-    (np.zeros((2, 2), dtype=np.float32), "float32"),
-    ([[0.0]], "list"),
-    (np.zeros((0, 2)), "at least one centre"),
-    (np.zeros((2, 0)), "at least one column"),
-    (np.array([[0.0, 1.0], [np.nan, 1.0]]), "centers: row 1, column 0 is not a finite number"),
-    (np.array([[np.inf]]), "not a finite number"),
-])
+@pytest.mark.parametrize(
+    "centers, message",
+    [
+        (np.zeros(3), "centers: expected a two-dimensional float64 array"),
+        (np.zeros((2, 2), dtype=np.float32), "float32"),
+        ([[0.0]], "list"),
+        (np.zeros((0, 2)), "at least one centre"),
+        (np.zeros((2, 0)), "at least one column"),
+        (np.array([[0.0, 1.0], [np.nan, 1.0]]), "centers: row 1, column 0 is not a finite number"),
+        (np.array([[np.inf]]), "not a finite number"),
+    ],
+)
 def test_bad_centres_are_refused(centers, message):
     with pytest.raises(ValueError, match=message):
         KMeansModel.from_arrays({"centers": centers})
 
 
-@pytest.mark.parametrize("changed, message", [
-    ({"core_samples": np.zeros((3, 2), dtype=np.int64)}, "core_samples: expected"),
-    ({"core_samples": np.full((3, 2), np.nan)}, "core_samples: row 0, column 0"),
-    ({"core_labels": np.zeros(3)}, "core_labels: expected an int64 array"),
-    ({"core_labels": np.zeros(2, dtype=np.int64)}, r"core_labels: expected shape \(3,\)"),
-    ({"core_labels": np.array([0, 2, 2])}, "without gaps"),
-    ({"core_labels": np.array([-1, 0, 1])}, "without gaps"),
-    ({"eps": np.array([0.0])}, "eps: expected a finite number above 0"),
-    ({"eps": np.array([np.nan])}, "eps: expected a finite number above 0"),
-    ({"eps": np.array([1, 2])}, "eps: expected a float64 array"),
-    ({"surplus": np.array([1.0])}, "expected the arrays core_samples, core_labels, eps"),
-])
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"core_samples": np.zeros((3, 2), dtype=np.int64)}, "core_samples: expected"),
+        ({"core_samples": np.full((3, 2), np.nan)}, "core_samples: row 0, column 0"),
+        ({"core_labels": np.zeros(3)}, "core_labels: expected an int64 array"),
+        ({"core_labels": np.zeros(2, dtype=np.int64)}, r"core_labels: expected shape \(3,\)"),
+        ({"core_labels": np.array([0, 2, 2])}, "without gaps"),
+        ({"core_labels": np.array([-1, 0, 1])}, "without gaps"),
+        ({"eps": np.array([0.0])}, "eps: expected a finite number above 0"),
+        ({"eps": np.array([np.nan])}, "eps: expected a finite number above 0"),
+        ({"eps": np.array([1, 2])}, "eps: expected a float64 array"),
+        ({"surplus": np.array([1.0])}, "expected the arrays core_samples, core_labels, eps"),
+    ],
+)
 def test_bad_core_samples_are_refused(changed, message):
     with pytest.raises(ValueError, match=message):
         DBSCANModel.from_arrays(dbscan_model().arrays() | changed)
@@ -455,35 +472,44 @@ def test_missing_arrays_are_named():
 
 
 @pytest.mark.parametrize("model", [kmeans_model(), dbscan_model()], ids=["kmeans", "dbscan"])
-@pytest.mark.parametrize("X, message", [
-    (np.zeros((1, 3)), "X: expected 2 columns, found 3"),
-    (np.zeros(2), "two-dimensional"),
-    (np.zeros((1, 2), dtype=object), "object"),
-    (np.array([[0.0, 0.0], [0.0, np.nan]]), "X: row 1, column 1 is not a finite number"),
-    (np.array([[-np.inf, 0.0]]), "X: row 0, column 0"),
-    (np.array([[1e200, 0.0]]), "X: row 0, column 0"),
-])
+@pytest.mark.parametrize(
+    "X, message",
+    [
+        (np.zeros((1, 3)), "X: expected 2 columns, found 3"),
+        (np.zeros(2), "two-dimensional"),
+        (np.zeros((1, 2), dtype=object), "object"),
+        (np.array([[0.0, 0.0], [0.0, np.nan]]), "X: row 1, column 1 is not a finite number"),
+        (np.array([[-np.inf, 0.0]]), "X: row 0, column 0"),
+        (np.array([[1e200, 0.0]]), "X: row 0, column 0"),
+    ],
+)
 def test_bad_rows_are_refused(model: ClusterModel, X, message):
     with pytest.raises(ValueError, match=message):
         model.predict(X)
 
 
-@pytest.mark.parametrize("fit, parameters", [
-    (fit_kmeans, {"n_clusters": 0, "random_state": 0}),
-    (fit_kmeans, {"n_clusters": 2, "n_init": 0, "random_state": 0}),
-    (fit_dbscan, {"eps": 0.0, "min_samples": 2}),
-    (fit_dbscan, {"eps": float("nan"), "min_samples": 2}),
-    (fit_dbscan, {"eps": 1.0, "min_samples": 0}),
-])
+@pytest.mark.parametrize(
+    "fit, parameters",
+    [
+        (fit_kmeans, {"n_clusters": 0, "random_state": 0}),
+        (fit_kmeans, {"n_clusters": 2, "n_init": 0, "random_state": 0}),
+        (fit_dbscan, {"eps": 0.0, "min_samples": 2}),
+        (fit_dbscan, {"eps": float("nan"), "min_samples": 2}),
+        (fit_dbscan, {"eps": 1.0, "min_samples": 0}),
+    ],
+)
 def test_bad_parameters_are_refused(fit, parameters):
     with pytest.raises(ValueError):
         fit(blobs(n_rows=20), **parameters)
 
 
-@pytest.mark.parametrize("fit, parameters", [
-    (fit_kmeans, {"n_clusters": 2, "random_state": 0}),
-    (fit_dbscan, {"eps": 1.0, "min_samples": 2}),
-])
+@pytest.mark.parametrize(
+    "fit, parameters",
+    [
+        (fit_kmeans, {"n_clusters": 2, "random_state": 0}),
+        (fit_dbscan, {"eps": 1.0, "min_samples": 2}),
+    ],
+)
 @pytest.mark.parametrize("X", [np.empty((0, 2)), np.full((5, 2), np.nan)])
 def test_fits_refuse_what_is_no_table(fit, parameters, X):
     with pytest.raises(ValueError, match="X: "):

@@ -125,11 +125,14 @@ def test_quality_is_plain_data():
     assert json.loads(json.dumps(quality.to_dict(), allow_nan=False)) == quality.to_dict()
 
 
-@pytest.mark.parametrize("labels, reason", [
-    ([NOISE] * 6, "every customer is noise"),
-    ([0] * 6, "Only one cluster"),
-    ([0, 1, NOISE, NOISE, NOISE, NOISE], "66.7% of the customers are noise, more than 50%"),
-])
+@pytest.mark.parametrize(
+    "labels, reason",
+    [
+        ([NOISE] * 6, "every customer is noise"),
+        ([0] * 6, "Only one cluster"),
+        ([0, 1, NOISE, NOISE, NOISE, NOISE], "66.7% of the customers are noise, more than 50%"),
+    ],
+)
 def test_a_clustering_that_does_not_segment_says_why(labels, reason):
     quality = evaluate(np.arange(6.0)[:, None], np.array(labels), random_state=0)
 
@@ -144,12 +147,15 @@ def test_two_clusters_and_half_noise_are_not_degenerate():
     assert degenerate_reason(quality) is None
 
 
-@pytest.mark.parametrize("X, labels, message", [
-    (np.empty((0, 1)), [], "no rows"),
-    (np.ones((2, 1)), [0], r"labels: expected shape \(2,\)"),
-    (np.ones((2, 1)), [0, -2], "labels: expected -1 or more"),
-    (np.array([[np.nan]]), [0], "row 0, column 0"),
-])
+@pytest.mark.parametrize(
+    "X, labels, message",
+    [
+        (np.empty((0, 1)), [], "no rows"),
+        (np.ones((2, 1)), [0], r"labels: expected shape \(2,\)"),
+        (np.ones((2, 1)), [0, -2], "labels: expected -1 or more"),
+        (np.array([[np.nan]]), [0], "row 0, column 0"),
+    ],
+)
 def test_bad_input_is_refused(X, labels, message):
     with pytest.raises(ValueError, match=message):
         evaluate(X, np.array(labels, dtype=np.int64), random_state=0)

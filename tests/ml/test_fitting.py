@@ -17,14 +17,17 @@ def blobs(*, n_rows: int = 240, seed: int = 0):
     return centers[truth] + rng.normal(size=(n_rows, 2)), truth
 
 
-@pytest.mark.parametrize("model_type, given, expected", [
-    ("kmeans", {}, {}),
-    ("kmeans", {"k": "4"}, {"n_clusters": 4}),
-    ("kmeans", {"n_clusters": 4.0, "n_init": " 3 "}, {"n_clusters": 4, "n_init": 3}),
-    ("kmeans", {"random_state": 2**32 - 1}, {"random_state": 2**32 - 1}),
-    ("dbscan", {"eps": "0.5", "min_samples": 7}, {"eps": 0.5, "min_samples": 7}),
-    ("dbscan", {"eps": 2}, {"eps": 2.0}),
-])
+@pytest.mark.parametrize(
+    "model_type, given, expected",
+    [
+        ("kmeans", {}, {}),
+        ("kmeans", {"k": "4"}, {"n_clusters": 4}),
+        ("kmeans", {"n_clusters": 4.0, "n_init": " 3 "}, {"n_clusters": 4, "n_init": 3}),
+        ("kmeans", {"random_state": 2**32 - 1}, {"random_state": 2**32 - 1}),
+        ("dbscan", {"eps": "0.5", "min_samples": 7}, {"eps": 0.5, "min_samples": 7}),
+        ("dbscan", {"eps": 2}, {"eps": 2.0}),
+    ],
+)
 def test_parameters_may_be_texts_or_numbers(model_type, given, expected):
     parsed = parse_parameters(model_type, given)
 
@@ -32,28 +35,35 @@ def test_parameters_may_be_texts_or_numbers(model_type, given, expected):
     assert [type(value) for value in parsed.values()] == [type(v) for v in expected.values()]
 
 
-@pytest.mark.parametrize("model_type, given, message", [
-    ("kmeans", {"n_clusters": 1}, "n_clusters: expected a whole number from 2 to 50"),
-    ("kmeans", {"n_clusters": 51}, "from 2 to 50"),
-    ("kmeans", {"n_clusters": 2.5}, "n_clusters: expected a whole number"),
-    ("kmeans", {"n_clusters": True}, "n_clusters: expected a whole number"),
-    ("kmeans", {"n_clusters": None}, "n_clusters: expected a whole number"),
-    ("kmeans", {"n_clusters": "four"}, "n_clusters: expected a whole number"),
-    ("kmeans", {"n_clusters": float("inf")}, "n_clusters: expected a whole number"),
-    ("kmeans", {"n_clusters": float("nan")}, "n_clusters: expected a whole number"),
-    ("kmeans", {"n_init": 101}, "n_init: expected a whole number from 1 to 100"),
-    ("kmeans", {"random_state": -1}, "random_state: expected a whole number from 0"),
-    ("kmeans", {"eps": 1.0}, "'eps' is no parameter of kmeans. Allowed are n_clusters: a whole"),
-    ("kmeans", {"k": 3, "n_clusters": 3}, "n_clusters is stated twice"),
-    ("dbscan", {"k": 3}, "'k' is no parameter of dbscan. Allowed are eps: a number above 0"),
-    ("dbscan", {"eps": 0}, "eps: expected a number above 0"),
-    ("dbscan", {"eps": "-1"}, "eps: expected a number above 0"),
-    ("dbscan", {"eps": "nan"}, "eps: expected a number above 0"),
-    ("dbscan", {"eps": "inf"}, "eps: expected a number above 0"),
-    ("dbscan", {"eps": 10**400}, "eps: expected a number above 0"),
-    ("dbscan", {"min_samples": 0}, "min_samples: expected a whole number from 1 to 10,000"),
-    ("forest", {}, "'forest' is no model type. Allowed are kmeans, dbscan."),
-])
+@pytest.mark.parametrize(
+    "model_type, given, message",
+    [
+        ("kmeans", {"n_clusters": 1}, "n_clusters: expected a whole number from 2 to 50"),
+        ("kmeans", {"n_clusters": 51}, "from 2 to 50"),
+        ("kmeans", {"n_clusters": 2.5}, "n_clusters: expected a whole number"),
+        ("kmeans", {"n_clusters": True}, "n_clusters: expected a whole number"),
+        ("kmeans", {"n_clusters": None}, "n_clusters: expected a whole number"),
+        ("kmeans", {"n_clusters": "four"}, "n_clusters: expected a whole number"),
+        ("kmeans", {"n_clusters": float("inf")}, "n_clusters: expected a whole number"),
+        ("kmeans", {"n_clusters": float("nan")}, "n_clusters: expected a whole number"),
+        ("kmeans", {"n_init": 101}, "n_init: expected a whole number from 1 to 100"),
+        ("kmeans", {"random_state": -1}, "random_state: expected a whole number from 0"),
+        (
+            "kmeans",
+            {"eps": 1.0},
+            "'eps' is no parameter of kmeans. Allowed are n_clusters: a whole",
+        ),
+        ("kmeans", {"k": 3, "n_clusters": 3}, "n_clusters is stated twice"),
+        ("dbscan", {"k": 3}, "'k' is no parameter of dbscan. Allowed are eps: a number above 0"),
+        ("dbscan", {"eps": 0}, "eps: expected a number above 0"),
+        ("dbscan", {"eps": "-1"}, "eps: expected a number above 0"),
+        ("dbscan", {"eps": "nan"}, "eps: expected a number above 0"),
+        ("dbscan", {"eps": "inf"}, "eps: expected a number above 0"),
+        ("dbscan", {"eps": 10**400}, "eps: expected a number above 0"),
+        ("dbscan", {"min_samples": 0}, "min_samples: expected a whole number from 1 to 10,000"),
+        ("forest", {}, "'forest' is no model type. Allowed are kmeans, dbscan."),
+    ],
+)
 def test_bad_parameters_are_refused_with_what_is_allowed(model_type, given, message):
     with pytest.raises(ParameterError) as refusal:
         parse_parameters(model_type, given)
@@ -61,10 +71,13 @@ def test_bad_parameters_are_refused_with_what_is_allowed(model_type, given, mess
     assert message in str(refusal.value)
 
 
-@pytest.mark.parametrize("model_type, model_class, chosen, defaults", [
-    ("kmeans", KMeansModel, {"n_clusters"}, {"n_init", "random_state"}),
-    ("dbscan", DBSCANModel, {"eps", "min_samples"}, {"random_state"}),
-])
+@pytest.mark.parametrize(
+    "model_type, model_class, chosen, defaults",
+    [
+        ("kmeans", KMeansModel, {"n_clusters"}, {"n_init", "random_state"}),
+        ("dbscan", DBSCANModel, {"eps", "min_samples"}, {"random_state"}),
+    ],
+)
 def test_what_is_not_stated_is_chosen_and_recorded(model_type, model_class, chosen, defaults):
     X, truth = blobs()
 
@@ -134,8 +147,12 @@ def test_progress_rises_to_one_with_words(model_type, model_parameters):
     X, _ = blobs(n_rows=60)
     heard: list[tuple[float, str]] = []
 
-    fit_clusters(model_type, X, parameters=model_parameters,
-                 on_progress=lambda share, step: heard.append((share, step)))
+    fit_clusters(
+        model_type,
+        X,
+        parameters=model_parameters,
+        on_progress=lambda share, step: heard.append((share, step)),
+    )
 
     shares = [share for share, _ in heard]
     assert shares == sorted(shares)

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from ml.clusterers import fit_dbscan, fit_kmeans
+from ml.cluster_fits import fit_dbscan, fit_kmeans
 from ml.selection import (
     N_EPS_CANDIDATES,
     Selection,
@@ -72,8 +72,10 @@ def test_the_order_of_the_rows_changes_neither_choice():
     X, _ = blobs(n_rows=300, n_blobs=3, spread=3.0)
     order = np.random.default_rng(1).permutation(len(X))
 
-    by_k = [choose_n_clusters(rows, candidates=[2, 3], max_rows=150, random_state=4)
-            for rows in (X, X[order])]
+    by_k = [
+        choose_n_clusters(rows, candidates=[2, 3], max_rows=150, random_state=4)
+        for rows in (X, X[order])
+    ]
     by_eps = [choose_eps(rows, max_rows=150, random_state=4) for rows in (X, X[order])]
 
     assert by_k[0] == by_k[1]
@@ -107,11 +109,14 @@ def test_small_segments_of_a_small_table_are_allowed():
     assert max(point["n_clusters"] for point in selection.curve) == 200 // 30
 
 
-@pytest.mark.parametrize("X, expected", [
-    (np.array([[0.0]] * 5 + [[1.0]] * 5), 2),
-    (np.arange(12.0)[:, None], 2),
-    (np.repeat(np.eye(4), 100, axis=0), 4),
-])
+@pytest.mark.parametrize(
+    "X, expected",
+    [
+        (np.array([[0.0]] * 5 + [[1.0]] * 5), 2),
+        (np.arange(12.0)[:, None], 2),
+        (np.repeat(np.eye(4), 100, axis=0), 4),
+    ],
+)
 def test_awkward_tables_get_a_possible_k(X, expected):
     selection = choose_n_clusters(X, random_state=0)
 
@@ -120,11 +125,14 @@ def test_awkward_tables_get_a_possible_k(X, expected):
 
 
 @pytest.mark.parametrize("choose", [choose_n_clusters, choose_eps])
-@pytest.mark.parametrize("X, message", [
-    (np.ones((50, 2)), "all sampled rows are alike"),
-    (np.array([[0.0], [1.0]]), "at least three rows"),
-    (np.full((20, 1), np.nan), "row 0, column 0"),
-])
+@pytest.mark.parametrize(
+    "X, message",
+    [
+        (np.ones((50, 2)), "all sampled rows are alike"),
+        (np.array([[0.0], [1.0]]), "at least three rows"),
+        (np.full((20, 1), np.nan), "row 0, column 0"),
+    ],
+)
 def test_tables_without_a_choice_are_refused(choose, X, message):
     with pytest.raises(ValueError, match=message):
         choose(X, random_state=0)
@@ -135,16 +143,23 @@ def test_min_samples_follows_the_columns(n_columns, expected):
     assert default_min_samples(n_columns) == expected
 
 
-@pytest.mark.parametrize("table", [
-    rings(), blobs(n_rows=600, n_blobs=5, n_columns=2), blobs(n_rows=150, n_blobs=2, n_columns=8),
-], ids=["rings", "blobs", "small"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        rings(),
+        blobs(n_rows=600, n_blobs=5, n_columns=2),
+        blobs(n_rows=150, n_blobs=2, n_columns=8),
+    ],
+    ids=["rings", "blobs", "small"],
+)
 def test_eps_finds_dense_shapes(table):
     X, truth = table
 
     selection = choose_eps(X, random_state=0)
 
-    _, labels = fit_dbscan(X, eps=selection.chosen["eps"],
-                           min_samples=int(selection.chosen["min_samples"]))
+    _, labels = fit_dbscan(
+        X, eps=selection.chosen["eps"], min_samples=int(selection.chosen["min_samples"])
+    )
     assert adjusted_rand_score(truth, labels) > 0.9
     assert "density validity" in selection.reason
 
@@ -180,8 +195,9 @@ def test_min_samples_scales_from_the_sample_to_the_table():
     selection = choose_eps(X, max_rows=400, random_state=0)
 
     assert selection.chosen["min_samples"] == 10 * default_min_samples(2)
-    _, labels = fit_dbscan(X, eps=selection.chosen["eps"],
-                           min_samples=int(selection.chosen["min_samples"]))
+    _, labels = fit_dbscan(
+        X, eps=selection.chosen["eps"], min_samples=int(selection.chosen["min_samples"])
+    )
     assert adjusted_rand_score(truth, labels) > 0.9
 
 
@@ -232,7 +248,8 @@ def test_crowds_of_equal_customers_get_an_eps():
 def test_a_selection_is_plain_data():
     X, _ = blobs(n_rows=120, n_blobs=2)
     selections: list[Selection] = [
-        choose_n_clusters(X, candidates=[2, 3], random_state=0), choose_eps(X, random_state=0),
+        choose_n_clusters(X, candidates=[2, 3], random_state=0),
+        choose_eps(X, random_state=0),
     ]
 
     for selection in selections:

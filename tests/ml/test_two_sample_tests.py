@@ -88,9 +88,7 @@ def test_chi_square_of_one_cell_or_an_empty_sample_is_one() -> None:
 
 
 def test_pool_rare_joins_rare_cells_and_the_rest() -> None:
-    reference, current = pool_rare(
-        counts(500, 20, 15, 400), counts(50, 3, 2, 40), rest=(0, 14)
-    )
+    reference, current = pool_rare(counts(500, 20, 15, 400), counts(50, 3, 2, 40), rest=(0, 14))
 
     assert reference.tolist() == [500, 400, 35]
     assert current.tolist() == [50, 40, 19]
@@ -113,9 +111,7 @@ def test_pool_rare_keeps_everyone_and_leaves_no_rare_cell_among_three(
 ) -> None:
     table = np.array(pairs, dtype=np.int64)
 
-    reference, current = pool_rare(
-        table[:, 0], table[:, 1], rest=(rest_reference, rest_current)
-    )
+    reference, current = pool_rare(table[:, 0], table[:, 1], rest=(rest_reference, rest_current))
 
     assert reference.sum() == table[:, 0].sum() + rest_reference
     assert current.sum() == table[:, 1].sum() + rest_current
