@@ -107,7 +107,7 @@ def evaluate(
     return ClusteringQuality(
         n_clusters=n_clusters,
         sizes=tuple(sizes.tolist()),
-        noise_share=1.0 - len(rows) / len(X),
+        noise_share=(len(X) - len(rows)) / len(X),
         silhouette=float(silhouettes.mean()) if len(silhouettes) else None,
         silhouette_sd=float(silhouettes.std()) if len(silhouettes) else None,
         n_silhouette=len(silhouettes),
