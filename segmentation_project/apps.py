@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
 
 
 class ProjectConfig(AppConfig):
@@ -7,3 +8,7 @@ class ProjectConfig(AppConfig):
 
     def ready(self) -> None:
         from segmentation_project import checks, schema  # noqa: F401  registered once apps are loaded
+
+
+class AdminConfig(DjangoAdminConfig):
+    default_site = "segmentation_project.admin_site.SegmentationAdminSite"

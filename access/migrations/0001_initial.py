@@ -49,7 +49,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "scopes",
-                    models.JSONField(default=list, validators=[access.models.validate_scopes]),
+                    models.JSONField(
+                        blank=True, default=list, validators=[access.models.validate_scopes]
+                    ),
                 ),
                 (
                     "rate",

@@ -1,0 +1,203 @@
+"""API keys, users and groups in the admin; Django's own forms, our trail."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django_q.models import Failure, OrmQ, Schedule, Success
+from rest_framework_api_key.models import APIKey as StockApiKey
+from unfold.decorators import display
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+
+from access.keys import issue, revoke
+from access.models import ApiKey
+from access.scopes import Scope
+from access.staff import ReadOnlyAdmin, RecordedChanges, StaffRequest, actor_of, require
+
+# Our keys are `access.ApiKey`; the library's own table is not used.
+admin.site.unregister(StockApiKey)
+# Their payloads are pickles: who edits them runs code on the server.
+for model in (Failure, OrmQ, Schedule, Success):
+    admin.site.unregister(model)
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+class ApiKeyForm(forms.ModelForm):
+    scopes = forms.MultipleChoiceField(
+        choices=Scope.choices,
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="A key without a scope may do nothing.",
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ["name", "scopes", "rate", "expiry_date"]
+
+    def clean_scopes(self) -> list[str]:
+        return sorted(self.cleaned_data["scopes"])
+
+    def clean_expiry_date(self) -> Any:
+        expires_at = self.cleaned_data["expiry_date"]
+        if expires_at is not None and expires_at <= timezone.now():
+            raise forms.ValidationError("The key would have expired already.")
+        return expires_at
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin):
+    """Keys are issued and revoked, never edited: their users would not notice a change."""
+
+    form = ApiKeyForm
+    page_template = "api_key.html"
+    list_display = ["name", "prefix", "scope_names", "rate", "created", "expiry_date", "status"]
+    list_filter = ["revoked"]
+    search_fields = ["name", "prefix"]
+    ordering = ["-created", "prefix"]
+    fields = ["name", "scopes", "rate", "expiry_date"]
+
+    @display(description="scopes")
+    def scope_names(self, key: ApiKey) -> str:
+        return ", ".join(key.scopes) or "none"
+
+    @display(description="status", label={"usable": "success", "revoked": "danger"})
+    def status(self, key: ApiKey) -> str:
+        if key.revoked:
+            return "revoked"
+        return "expired" if key.has_expired else "usable"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("access.add_apikey")
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        # Whichever button is pressed, the next page shows the secret.
+        hidden = {"show_save_and_continue": False, "show_save_and_add_another": False}
+        return super().add_view(request, form_url, {**(extra_context or {}), **hidden})
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        cast(StaffRequest, request).issued_secret = issue(obj, by=actor_of(request))
+
+    def log_addition(self, request: HttpRequest, obj: ApiKey, message: Any) -> Any:
+        """`issue` recorded it."""
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """The secret goes into this answer alone: not into a message, a cookie or a session."""
+        return self.page(
+            request,
+            "api_key_issued.html",
+            title=f"{obj.name} is issued",
+            object=obj,
+            secret=cast(StaffRequest, request).issued_secret,
+        )
+
+    def page_context(self, request: HttpRequest, obj: ApiKey) -> dict[str, Any]:
+        return {
+            "title": obj.name,
+            "facts": [
+                ("Prefix", obj.prefix),
+                ("Status", self.status(obj)),
+                ("Scopes", self.scope_names(obj)),
+                ("Rate", obj.rate or "the default"),
+                ("Created", obj.created),
+                ("Expires", obj.expiry_date or "never"),
+            ],
+            "may_revoke": not obj.revoked and request.user.has_perm("access.change_apikey"),
+        }
+
+    def get_urls(self) -> list[URLPattern]:
+        revoke_view = self.admin_site.admin_view(self.revoke_view)
+        mine = [path("<path:object_id>/revoke/", revoke_view, name="access_apikey_revoke")]
+        return [*mine, *super().get_urls()]
+
+    def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        require(request, "access.change_apikey")
+        key = self.found(request, object_id)
+        if key is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        page = reverse("admin:access_apikey_change", args=[key.pk])
+        if request.method == "POST":
+            revoke(key, by=actor_of(request))
+            messages.success(request, f"{key.name} is revoked.")
+            return HttpResponseRedirect(page)
+        return self.page(
+            request,
+            "form.html",
+            title=f"Revoke {key.name}",
+            intro=[f"Whoever uses the key {key.prefix} is refused at once. This is not undone."],
+            form=forms.Form(),
+            button="Revoke the key",
+            danger=True,
+            back=page,
+        )
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, RecordedChanges):
+    """Staff; only a superuser makes superusers, changes them or hands out permissions."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+    def audit_target(self, obj: Any) -> tuple[str, str]:
+        return "user", obj.get_username()
+
+    def audit_details(self, obj: Any) -> dict[str, Any]:
+        return {
+            "is_active": obj.is_active,
+            "is_staff": obj.is_staff,
+            "is_superuser": obj.is_superuser,
+            "groups": sorted(obj.groups.values_list("name", flat=True)),
+        }
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        fields = super().get_readonly_fields(request, obj)
+        if request.user.is_superuser:
+            return fields
+        return [*fields, "is_superuser", "groups", "user_permissions"]
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and _outranks(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and _outranks(request, obj)
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """Users are deleted one by one: the bulk action asks about no single one of them."""
+        return {}
+
+    def user_change_password(
+        self, request: HttpRequest, id: str, form_url: str = ""
+    ) -> HttpResponse:
+        # Django saves the password outside any transaction.
+        with transaction.atomic():
+            return super().user_change_password(request, id, form_url)
+
+
+def _outranks(request: HttpRequest, user: User | None) -> bool:
+    return request.user.is_superuser or user is None or not user.is_superuser
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, RecordedChanges):
+    def audit_target(self, obj: Any) -> tuple[str, str]:
+        return "group", obj.name
+
+    def audit_details(self, obj: Any) -> dict[str, Any]:
+        rows = obj.permissions.values_list("content_type__app_label", "codename")
+        return {"permissions": sorted(f"{label}.{codename}" for label, codename in rows)}

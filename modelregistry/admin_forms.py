@@ -1,0 +1,125 @@
+"""What staff say when they train, activate and roll back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from django import forms
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
+)
+
+from ml.fitting import ParameterError, parse_parameters
+from modelregistry.activation import MAX_REASON, ActivationConflict
+from modelregistry.models import ModelType
+from modelregistry.training import TrainingRequest
+
+MAX_NOTE = 500
+PARAMETERS = {
+    ModelType.KMEANS.value: ("n_clusters", "n_init"),
+    ModelType.DBSCAN.value: ("eps", "min_samples"),
+}
+"""The fields of each type; every one may be left empty."""
+
+
+def parameter_field(label: str, help_text: str) -> forms.CharField:
+    """Text, because `ml.fitting` reads and bounds it for every door alike."""
+    return forms.CharField(
+        required=False,
+        max_length=40,
+        label=label,
+        help_text=help_text,
+        widget=UnfoldAdminTextInputWidget({"inputmode": "decimal"}),
+    )
+
+
+class TrainForm(forms.Form):
+    model_type = forms.ChoiceField(
+        choices=ModelType.choices, widget=UnfoldAdminSelectWidget({"x-model": "type"})
+    )
+    n_clusters = parameter_field("Number of segments (k)", "Empty: chosen from 2 to 12.")
+    n_init = parameter_field("Starts", "Empty: the best of 10 starts.")
+    eps = parameter_field("Radius (eps)", "Empty: chosen by density validity.")
+    min_samples = parameter_field("Neighbours (min_samples)", "Empty: from the number of columns.")
+    random_state = parameter_field("Seed", "Empty: 0. The same seed gives the same segments.")
+    features = forms.MultipleChoiceField(
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="None ticked: every attribute that carries information.",
+    )
+    note = forms.CharField(
+        required=False,
+        max_length=MAX_NOTE,
+        help_text="Why it is trained; shown with the version.",
+        widget=UnfoldAdminTextInputWidget,
+    )
+
+    def __init__(self, *args: Any, attributes: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        features = cast(forms.MultipleChoiceField, self.fields["features"])
+        features.choices = [(name, name) for name in attributes]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        model_type = data.get("model_type")
+        if model_type is None:
+            return data
+        names = (*PARAMETERS[model_type], "random_state")
+        given = {name: data[name].strip() for name in names if data.get(name, "").strip()}
+        try:
+            data["parameters"] = parse_parameters(model_type, given)
+        except ParameterError as error:
+            name = str(error).partition(":")[0]
+            self.add_error(name if name in self.fields else None, str(error))
+        return data
+
+    def parameters_of(self, model_type: str) -> list[forms.BoundField]:
+        return [self[name] for name in PARAMETERS[model_type]]
+
+    def kmeans_fields(self) -> list[forms.BoundField]:
+        return self.parameters_of(ModelType.KMEANS)
+
+    def dbscan_fields(self) -> list[forms.BoundField]:
+        return self.parameters_of(ModelType.DBSCAN)
+
+    def training_request(self) -> TrainingRequest:
+        data = self.cleaned_data
+        return TrainingRequest(
+            data["model_type"], data["parameters"], data["features"] or None, data["note"]
+        )
+
+
+class ReasonForm(forms.Form):
+    """A reason, and how often the active version had changed when the page was shown."""
+
+    reason = forms.CharField(
+        max_length=MAX_REASON,
+        help_text="Kept in the ledger and in the audit trail.",
+        widget=UnfoldAdminTextareaWidget({"rows": 2}),
+    )
+    generation = forms.IntegerField(widget=forms.HiddenInput)
+
+    def require_generation(self, generation: int) -> None:
+        """Raise `ActivationConflict` when the page shows what is no longer so."""
+        if self.cleaned_data["generation"] != generation:
+            raise ActivationConflict(
+                "The active version changed since this page was opened; look and try again."
+            )
+
+
+class ActivateForm(ReasonForm):
+    force = forms.BooleanField(
+        required=False,
+        label="Activate it although it is degenerate",
+        widget=UnfoldBooleanWidget,
+    )
+
+    def __init__(self, *args: Any, is_degenerate: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not is_degenerate:
+            del self.fields["force"]

@@ -1,0 +1,291 @@
+"""Customers and segments in the admin: look, import, delete, rename."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.files.uploadedfile import UploadedFile
+from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from unfold.decorators import action, display
+from unfold.paginator import InfinitePaginator
+from unfold.widgets import (
+    UnfoldAdminFileFieldWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
+)
+
+from access.staff import ReadOnlyAdmin, RecordedChanges, Table, actor_of, submitted
+from modelregistry.artifacts import DamagedArtifact
+from modelregistry.models import ActiveModel
+from segments.assignment import assign_to_active_versions
+from segments.importing import ImportResult, import_customers
+from segments.models import Assignment, Customer, Segment, VersionSegment
+from segments.naming import NameTaken, refuse_taken, rename_segment
+from segments.table_problems import MAX_PROBLEMS, InvalidTable, UnreadableTable
+from segments.uploads import MAX_UPLOAD_BYTES
+
+MAX_UPLOAD_MEGABYTES = MAX_UPLOAD_BYTES // 1024**2
+
+
+class ImportForm(forms.Form):
+    """A customer table and how to read it."""
+
+    file = forms.FileField(
+        widget=UnfoldAdminFileFieldWidget,
+        help_text=(
+            f"CSV, TSV or Parquet, plain or gzipped, up to {MAX_UPLOAD_MEGABYTES} MB; "
+            "`manage.py import_customers` takes larger ones."
+        ),
+    )
+    id_column = forms.CharField(
+        required=False,
+        max_length=200,
+        label="Column of ids",
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Empty: told by its name; a table without ids gets row numbers.",
+    )
+    skip_bad_rows = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanWidget,
+        help_text="Import the good rows. Otherwise one bad row refuses the whole file.",
+    )
+
+
+@contextmanager
+def on_disk(upload: UploadedFile[Any]) -> Iterator[Path]:
+    """The upload under its own name, in a directory that goes when it is done."""
+    with tempfile.TemporaryDirectory(prefix="import-") as directory:
+        file_path = Path(directory) / (upload.name or "upload")
+        with file_path.open("wb") as file:
+            for chunk in upload.chunks():
+                file.write(chunk)
+        yield file_path
+
+
+@admin.register(Customer)
+class CustomerAdmin(RecordedChanges, ReadOnlyAdmin):
+    page_template = "customer.html"
+    list_display = ["customer_id", "created_at", "updated_at"]
+    search_fields = ["customer_id__startswith"]
+    search_help_text = "Beginning of an id"
+    # Millions of rows are not counted to show fifty.
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    actions = ["delete_selected"]
+    actions_list = ["import_view"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("segments.delete_customer")
+
+    def has_import_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perms(["segments.import_customer", "segments.view_customer"])
+
+    def audit_target(self, obj: Any) -> tuple[str, str]:
+        return "customer", obj.customer_id
+
+    def page_context(self, request: HttpRequest, obj: Customer) -> dict[str, Any]:
+        assignments = (
+            Assignment.objects.filter(customer=obj)
+            .select_related("version", "segment")
+            .order_by("version__model_type", "-version__number")
+        )
+        serving = set(ActiveModel.objects.values_list("active", flat=True))
+        return {
+            "title": f"Customer {obj.customer_id}",
+            "facts": [("Stored", obj.created_at), ("Last changed", obj.updated_at)],
+            "attributes": Table(
+                ["Attribute", "Value"],
+                [(name, _shown(value)) for name, value in obj.attributes.items()],
+                empty="No attribute is known of this customer.",
+            ),
+            "assignments": Table(
+                ["Version", "Segment", "Status", "Assigned", "Distance"],
+                [
+                    (
+                        f"{row.version} (active)" if row.version_id in serving else row.version,
+                        row.segment or "no segment (noise)",
+                        row.get_status_display() or "–",
+                        row.assigned_at.strftime("%d %b %Y %H:%M"),
+                        f"{row.distance:.3f}",
+                    )
+                    for row in assignments
+                ],
+                numbers_from=4,
+                empty="No version has assigned this customer yet.",
+            ),
+            "may_delete": self.has_delete_permission(request, obj),
+        }
+
+    @action(
+        description="Import",
+        icon="upload",
+        url_path="import",
+        permissions=["import"],
+    )
+    def import_view(self, request: HttpRequest) -> HttpResponse:
+        form = ImportForm(submitted(request), request.FILES or None)
+        context: dict[str, Any] = {}
+        if _is_too_long(request):  # then its file was not taken in
+            too_long = f"The file has more than {MAX_UPLOAD_MEGABYTES} MB."
+            form.fields["file"].error_messages["required"] = too_long
+        if request.method == "POST" and form.is_valid():
+            context = self.imported(request, form)
+            if "result" in context:
+                form = ImportForm()
+        return self.page(
+            request, "import.html", title="Import customers", form=form, button="Import", **context
+        )
+
+    def imported(self, request: HttpRequest, form: ImportForm) -> dict[str, Any]:
+        """Import and assign; what the page says about it."""
+        with on_disk(form.cleaned_data["file"]) as file_path:
+            rejects = file_path.with_name("rejects")
+            try:
+                result = import_customers(
+                    file_path,
+                    by=actor_of(request),
+                    id_column=form.cleaned_data["id_column"] or None,
+                    skip_bad_rows=form.cleaned_data["skip_bad_rows"],
+                    rejects=rejects,
+                )
+            except UnreadableTable as error:
+                form.add_error("file", str(error).replace(str(file_path), file_path.name))
+                return {}
+            except InvalidTable as error:
+                return {"problems": _problems(error), "n_problems": error.n_problems}
+            rejected = _rejected(result)
+        try:
+            assign_to_active_versions(directory=settings.MODEL_DIR)
+        except DamagedArtifact as error:
+            messages.warning(request, f"The customers have no segment yet: {error}")
+        return {"result": result, "rejected": rejected}
+
+
+def _is_too_long(request: HttpRequest) -> bool:
+    return int(request.META.get("CONTENT_LENGTH") or 0) > MAX_UPLOAD_BYTES
+
+
+def _problems(error: InvalidTable) -> Table:
+    return Table(
+        ["Line", "Column", "Problem"],
+        [(f"{row.line:,}", row.column or "–", row.detail) for row in error.problems],
+    )
+
+
+def _rejected(result: ImportResult) -> Table | None:
+    """Lines and problems of the refused rows; their values stay in the person's own file."""
+    if result.rejects is None:
+        return None
+    with result.rejects.open(encoding="utf-8", newline="") as file:
+        header = file.readline()
+        delimiter = header[len("line")]  # the header begins with the columns line and problem
+        reader = csv.reader(file, delimiter=delimiter)
+        rows = [row[:2] for row in islice(reader, MAX_PROBLEMS)]
+    return Table(["Line", "Problem"], rows)
+
+
+def _shown(value: Any) -> Any:
+    if value is None:
+        return "missing"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
+class SegmentForm(forms.ModelForm):
+    class Meta:
+        model = Segment
+        fields = ["name", "description"]
+        widgets = {
+            "name": UnfoldAdminTextInputWidget,
+            "description": UnfoldAdminTextareaWidget({"rows": 3}),
+        }
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"].strip()
+        if name != self.initial.get("name"):
+            try:
+                refuse_taken(self.instance, name)
+            except NameTaken as error:
+                raise forms.ValidationError(str(error)) from error
+        return name
+
+
+class ServingFilter(admin.SimpleListFilter):
+    title = "version"
+    parameter_name = "serving"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "of an active version"), ("no", "of other versions")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(serves=self.value() == "yes") if self.value() else queryset
+
+
+@admin.register(Segment)
+class SegmentAdmin(RecordedChanges):
+    """A segment is named here; models make it and decide who is in it."""
+
+    form = SegmentForm
+    list_display = ["id", "name", "model_type", "customers_now", "share_trained", "in_use"]
+    list_display_links = ["id", "name"]
+    list_filter = [ServingFilter, "model_type"]
+    search_fields = ["name", "description"]
+    fields = ["name", "description", "model_type", "customers_now", "seen_in"]
+    readonly_fields = ["model_type", "customers_now", "seen_in"]
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_ordering(self, request: HttpRequest) -> list[str]:
+        return ["-serves", "model_type", "id"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Segment]:
+        """With the live size in the active version, from the assignments' index."""
+        active = ActiveModel.objects.filter(active__isnull=False).values("active")
+        members = Assignment.objects.filter(version__in=active, segment=OuterRef("pk"))
+        in_active = VersionSegment.objects.filter(version__in=active, segment=OuterRef("pk"))
+        sizes = members.order_by().values("segment").annotate(n=Count("customer")).values("n")
+        # Not `super()`: it would order by the annotation before it is there.
+        return Segment.objects.annotate(
+            serves=Exists(in_active),
+            n_customers=Coalesce(Subquery(sizes), 0),
+            trained_share=Subquery(in_active.values("share")[:1]),
+        )
+
+    @display(description="customers now", ordering="n_customers")
+    def customers_now(self, segment: Any) -> str:
+        return f"{segment.n_customers:,}" if segment.serves else "–"
+
+    @display(description="share in training", ordering="trained_share")
+    def share_trained(self, segment: Any) -> str:
+        return "–" if segment.trained_share is None else f"{segment.trained_share:.1%}"
+
+    @display(description="state", ordering="serves", label={"active": "success"})
+    def in_use(self, segment: Any) -> str:
+        return "active" if segment.serves else "not active"
+
+    @display(description="seen in")
+    def seen_in(self, segment: Segment) -> Any:
+        rows = segment.versions.select_related("version").order_by("-version__number")
+        return ", ".join(f"{row.version} ({row.share:.0%})" for row in rows)
+
+    def save_model(self, request: HttpRequest, obj: Segment, form: Any, change: bool) -> None:
+        rename_segment(obj, name=obj.name, description=obj.description, by=actor_of(request))
+
+    def log_change(self, request: HttpRequest, obj: Segment, message: Any) -> Any:
+        """`rename_segment` recorded it."""

@@ -1,0 +1,45 @@
+"""Naming segments: the name and description that people give, kept by the audit trail."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from audit import trail
+from segments.models import Segment, VersionSegment
+
+
+class NameTaken(ValueError):
+    """Another segment of the same version has that name, and lists could not tell them apart."""
+
+
+@transaction.atomic
+def rename_segment(segment: Segment, *, name: str, description: str, by: trail.Actor) -> Segment:
+    """Give a segment its name and description; one entry, none when nothing changes."""
+    stored = Segment.objects.select_for_update().get(pk=segment.pk)
+    if (stored.name, stored.description) == (name, description):
+        return stored
+    if name != stored.name:
+        refuse_taken(stored, name)
+    old_name, is_renamed = stored.name, name != stored.name
+    is_described = description != stored.description
+    stored.name, stored.description = name, description
+    stored.save(update_fields=["name", "description"])
+    trail.record(
+        "segment.renamed" if is_renamed else "segment.described",
+        by=by,
+        target=("segment", stored.pk),
+        details={
+            "old_name": old_name,
+            "new_name": name,
+            "description_changed": is_described,
+        },
+    )
+    return stored
+
+
+def refuse_taken(segment: Segment, name: str) -> None:
+    """Raise `NameTaken` when a segment of a version this one is in has the name already."""
+    versions = VersionSegment.objects.filter(segment=segment).values("version")
+    others = VersionSegment.objects.filter(version__in=versions).exclude(segment=segment)
+    if others.filter(segment__name__iexact=name).exists():
+        raise NameTaken(f"Another segment of the same version is called {name}.")

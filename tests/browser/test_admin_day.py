@@ -1,0 +1,139 @@
+"""A day in the admin, in a real browser: import, train, activate, look, rename, roll back."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from segments.demo_shop import write_demo_customers
+
+pytestmark = pytest.mark.browser
+
+N_CUSTOMERS = 400
+TRAINING_MILLISECONDS = 120_000
+SHOTS = os.environ.get("SCREENSHOTS", "")
+"""A directory for pictures of the main pages, for who looks at them; empty takes none."""
+
+
+def import_customers(page: Page, file: Path) -> None:
+    page.goto("/admin/segments/customer/")
+    page.get_by_role("link", name="Import").first.click()
+    page.set_input_files("input[name=file]", file)
+    page.get_by_role("button", name="Import").click()
+    expect(page.locator("body")).to_contain_text(f"{N_CUSTOMERS} customers created")
+
+
+def train(page: Page, *, k: str, number: int) -> None:
+    """Ask for a training and wait, as a person does, until its page says that it is done."""
+    page.goto("/admin/modelregistry/modelversion/train/")
+    page.fill("input[name=n_clusters]", k)
+    page.fill("input[name=note]", f"browser test {number}")
+    page.get_by_role("button", name="Train").click()
+    link = page.get_by_role("link", name=f"See kmeans {number}")
+    expect(link).to_be_visible(timeout=TRAINING_MILLISECONDS)
+    link.click()
+    expect(page.locator("body")).to_contain_text(f"K-means version {number}")
+
+
+def activate(page: Page, *, number: int) -> None:
+    page.get_by_role("link", name="Activate", exact=True).click()
+    page.fill("textarea[name=reason]", "the browser test said so")
+    page.get_by_role("button", name=f"Activate kmeans {number}").click()
+    expect(page.locator("body")).to_contain_text(f"kmeans {number} is active.")
+
+
+def rename_first_segment(page: Page, name: str) -> None:
+    page.goto("/admin/segments/segment/?serving=yes")
+    page.locator("#result_list tbody tr").first.get_by_role("link").first.click()
+    page.fill("input[name=name]", name)
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#result_list")).to_contain_text(name)
+
+
+def roll_back(page: Page, *, to: int) -> None:
+    page.get_by_role("link", name=f"Roll back to kmeans {to}").click()
+    page.fill("textarea[name=reason]", "second thoughts")
+    page.get_by_role("button", name=f"Roll back to kmeans {to}").click()
+    expect(page.locator("body")).to_contain_text(f"kmeans {to} is active.")
+
+
+def test_a_day_from_import_to_roll_back(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "customers.csv"
+    write_demo_customers(file, n_customers=N_CUSTOMERS, random_state=7)
+
+    import_customers(page, file)
+    train(page, k="3", number=1)
+    activate(page, number=1)
+    train(page, k="", number=2)
+    activate(page, number=2)
+    version_page = page.url
+    rename_first_segment(page, "The regulars")
+    page.goto(version_page)
+    expect(page.locator("body")).to_contain_text("The regulars")
+    take_pictures(page, version_page)
+    page.goto(version_page)
+    roll_back(page, to=1)
+
+    page.goto("/admin/")
+    expect(page.locator("body")).to_contain_text("kmeans 1")
+    page.goto("/admin/modelregistry/activation/")
+    expect(page.locator("#result_list tbody tr")).to_have_count(3)
+    page.goto("/admin/audit/auditentry/?q=browser&action=segment.renamed")
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_fit_the_screen_in_both_themes(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        for url in pages_of_the_sidebar(page):
+            page.goto(url)
+            overflow = page.evaluate(
+                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            )
+            assert overflow <= 0, f"{url} is {overflow} px too wide at {width} px, {theme}"
+
+
+def pages_of_the_sidebar(page: Page) -> list[str]:
+    page.goto("/admin/")
+    links = page.locator("#nav-sidebar-apps a").evaluate_all("nodes => nodes.map(n => n.href)")
+    found = sorted({link for link in links if re.search(r"/admin/.*", link)})
+    assert len(found) >= 10
+    return found
+
+
+def take_pictures(page: Page, version_page: str) -> None:
+    if not SHOTS:
+        return
+    pages = {
+        "home": "/admin/",
+        "versions": "/admin/modelregistry/modelversion/",
+        "version": version_page,
+        "customers": "/admin/segments/customer/",
+        "segments": "/admin/segments/segment/",
+        "train": "/admin/modelregistry/modelversion/train/",
+        "import": "/admin/segments/customer/import/",
+        "key": "/admin/access/apikey/add/",
+        "audit": "/admin/audit/auditentry/",
+    }
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            for name, url in pages.items():
+                page.goto(url)
+                page.wait_for_timeout(400)
+                path = Path(SHOTS) / f"{name}-{width}-{theme}.png"
+                page.screenshot(path=path, full_page=name == "version")
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1280, "height": 1400})
+    page.goto(version_page)
+    page.wait_for_timeout(400)
+    page.screenshot(path=Path(SHOTS) / "admin.png")
+    page.set_viewport_size({"width": 1280, "height": 900})
