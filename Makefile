@@ -47,14 +47,15 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: requirements.txt | $(VENV)/bin/python
 	@echo "Installing the pinned requirements (about a minute the first time)"
-	@$(PIP) install --quiet --progress-bar on -r requirements.txt
+	@if [ -t 1 ]; then $(PIP) install -r requirements.txt; \
+	else $(PIP) install --quiet -r requirements.txt; fi
 	@touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt requirements.txt | $(VENV)/bin/python
 	@$(PIP) install --quiet -r requirements.txt -r requirements-dev.txt
 	@touch $@ $(VENV)/installed
 
-$(VENV)/static: $(VENV)/installed
+$(VENV)/static: $(VENV)/installed $(wildcard segmentation_project/static/segmentation/*)
 	@echo "Collecting the pages' assets"
 	@$(BIN)/python -m segmentation_project.env_file
 	@$(BIN)/python manage.py collectstatic --noinput --clear --verbosity 0 --skip-checks

@@ -96,7 +96,10 @@ class DelimitedFile:
                 yield batch
 
     def _detect_encoding(self, on_bytes: Callable[[int], None]) -> str:
-        with explained_failures(self.path), _open_bytes(self.path, self.gzipped) as (stream, raw):
+        with (
+            explained_failures(self.path),
+            _open_bytes(self.path, gzipped=self.gzipped) as (stream, raw),
+        ):
             sample = stream.read(SAMPLE_BYTES)
             marked = [name for mark, name in _BYTE_ORDER_MARKS if sample.startswith(mark)]
             encoding = marked[0] if marked else "utf-8"
@@ -173,7 +176,7 @@ class DelimitedFile:
     def _open_text(self) -> Iterator[tuple[TextIO, BinaryIO]]:
         # newline="": the csv module must see the line ends inside quotes as they are.
         with (
-            _open_bytes(self.path, self.gzipped) as (stream, raw),
+            _open_bytes(self.path, gzipped=self.gzipped) as (stream, raw),
             io.TextIOWrapper(stream, encoding=self.encoding, newline="") as text,
         ):
             yield text, raw
@@ -188,7 +191,7 @@ def _is_gzipped(path: Path) -> bool:
 
 
 @contextmanager
-def _open_bytes(path: Path, gzipped: bool) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+def _open_bytes(path: Path, *, gzipped: bool) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     """Open the bytes of the table, and beside them the file itself, whose position is progress."""
     with path.open("rb") as raw:
         if gzipped:

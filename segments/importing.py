@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from django.utils import timezone
 
 from audit import trail
 from segments.customers import upsert_customers
+from segments.models import Customer
+from segments.table_sources import file_sha256
 from segments.tables import CustomerTable, open_table
 
 Progress = Callable[[float, str], None]
@@ -36,9 +37,10 @@ def import_customers(
     id_column: str | None = None,
     skip_bad_rows: bool = False,
     rejects: Path | None = None,
+    replaces_all: bool = False,
     on_progress: Progress = lambda share, step: None,
 ) -> ImportResult:
-    """Upsert the customers of a file in one transaction.
+    """Upsert the customers of a file in one transaction, in place of all stored ones if told so.
 
     Raises `UnreadableTable` for a file that is no table and `InvalidTable` for bad rows (unless
     they are to be skipped, into `rejects`); then nothing is imported.
@@ -50,7 +52,9 @@ def import_customers(
     )
     if not skip_bad_rows:
         table.require_no_problems()
-    n_created, n_stored = _store(table, path, by=by, on_progress=on_progress)
+    n_created, n_stored = _store(
+        table, path, by=by, replaces_all=replaces_all, on_progress=on_progress
+    )
     n_rejected = table.info.n_rows - n_stored
     if n_rejected and rejects is not None:
         table.write_rejects(rejects)
@@ -66,11 +70,19 @@ def import_customers(
 
 @transaction.atomic
 def _store(
-    table: CustomerTable, path: Path, *, by: trail.Actor, on_progress: Progress
+    table: CustomerTable,
+    path: Path,
+    *,
+    by: trail.Actor,
+    replaces_all: bool,
+    on_progress: Progress,
 ) -> tuple[int, int]:
     """Write the good rows and their audit entry; returns how many are new, and how many in all."""
     at = timezone.now()
     n_stored = n_created = 0
+    n_replaced = Customer.objects.count() if replaces_all else 0
+    if replaces_all:
+        Customer.objects.all().delete()
     for batch in table.batches():
         n_created += upsert_customers(dict(batch), at=at)
         n_stored += len(batch)
@@ -82,14 +94,10 @@ def _store(
         n_items=n_stored,
         details={
             "n_created": n_created,
+            "n_replaced": n_replaced,
             "n_rejected": table.info.n_rows - n_stored,
-            "sha256": _sha256(path),
+            "sha256": file_sha256(path),
             "id_column": table.info.id_column,
         },
     )
     return n_created, n_stored
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -91,13 +91,13 @@ def _values(array: pa.Array) -> list[object]:
         array = array.cast(pa.time64("us"), safe=False)
     is_plain = pt.is_integer(array.type) or pt.is_floating(array.type)
     if is_plain and array.null_count == 0:
-        return array.to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]
+        return array.to_numpy(zero_copy_only=False).tolist()
     values = array.to_pylist()
     if _is_temporal(array.type):
         return [None if value is None else value.isoformat() for value in values]
     if pt.is_decimal(array.type):
         return _numbers_from_decimals(values, whole=array.type.scale <= 0)
-    return values  # type: ignore[no-any-return]
+    return values
 
 
 def _numbers_from_decimals(values: Sequence[object], *, whole: bool) -> list[object]:

@@ -8,15 +8,14 @@ import difflib
 import itertools
 import os
 import re
-import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from ml.records import BAD_TEXT, ID_FIELD, MAX_ATTRIBUTES, MAX_NAME, Scalar
+from ml.records import ID_FIELD, Scalar
 from segments.delimited_files import DelimitedFile, RawBatch
 from segments.table_columns import (
     PLAIN_NUMBER,
@@ -35,7 +34,14 @@ from segments.table_problems import (
     InvalidTable,
     RowProblem,
     UnreadableTable,
-    explained_failures,
+)
+from segments.table_sources import (
+    FileProgress,
+    OnProgress,
+    Source,
+    check_names,
+    file_version,
+    open_source,
 )
 
 if TYPE_CHECKING:
@@ -63,11 +69,7 @@ ID_NAMES = (
 SCAN_WEIGHT, LEARN_WEIGHT, CHECK_WEIGHT = 0.1, 0.6, 0.3
 """Shares of the first pass's time, as measured: read and decode, learn kinds and ids, check."""
 
-OnProgress = Callable[[int, int], None]
 Row = tuple[str, dict[str, Scalar]]
-Source: TypeAlias = "DelimitedFile | ParquetTable"
-
-PARQUET_MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,7 @@ class CustomerTable:
     def _raw_batches(
         self, size: int, on_bytes: Callable[[int], None] = lambda n_bytes: None
     ) -> Iterator[RawBatch]:
-        if _version(self._source.path) != self._version:
+        if file_version(self._source.path) != self._version:
             raise UnreadableTable(f"{self._source.path} changed after it was checked: open it anew")
         return self._source.batches(size, on_bytes=on_bytes)
 
@@ -310,10 +312,10 @@ def open_table(
     `on_progress` gets bytes done and bytes in all. Raises UnreadableTable.
     """
     path = Path(path)
-    progress = _Progress(path, on_progress)
-    source = _open_source(path, progress.part(0.0, SCAN_WEIGHT))
-    version = _version(path)
-    _check_names(path, source.names)
+    progress = FileProgress(path, on_progress)
+    source = open_source(path, progress.part(0.0, SCAN_WEIGHT))
+    version = file_version(path)
+    check_names(path, source.names)
     on_bytes = progress.part(SCAN_WEIGHT, LEARN_WEIGHT)
     given = _given_id(path, source.names, id_column)
     if isinstance(source, DelimitedFile):
@@ -327,80 +329,6 @@ def open_table(
     )
     progress.finish()
     return table
-
-
-class _Progress:
-    """Bytes of the file done, over passes that each read all of it."""
-
-    def __init__(self, path: Path, on_progress: OnProgress | None) -> None:
-        with explained_failures(path):
-            status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise UnreadableTable(f"{path} is a directory: name one table file")
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableTable(f"{path} is a device or pipe: it is read twice, so save it first")
-        if status.st_size == 0:
-            raise UnreadableTable(f"{path} is empty: a header line and rows are needed")
-        self.n_bytes = status.st_size
-        self.report = on_progress or (lambda done, total: None)
-
-    def part(self, start: float, weight: float) -> Callable[[int], None]:
-        """Return what one pass reports its bytes to."""
-
-        def on_bytes(n_done: int) -> None:
-            share = start + weight * min(1.0, n_done / self.n_bytes)
-            self.report(int(share * self.n_bytes), self.n_bytes)
-
-        return on_bytes
-
-    def finish(self) -> None:
-        """Report that all is done."""
-        self.report(self.n_bytes, self.n_bytes)
-
-
-def _open_source(path: Path, on_bytes: Callable[[int], None]) -> Source:
-    with explained_failures(path), path.open("rb") as stream:
-        is_parquet = stream.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
-    if is_parquet:
-        # pyarrow costs a web process 60 MB that most of them never use.
-        from segments.parquet_files import ParquetTable
-
-        return ParquetTable(path)
-    if path.suffix.lower() in (".parquet", ".pq"):
-        raise UnreadableTable(f"{path} is no Parquet file, in spite of its name")
-    return DelimitedFile(path, on_bytes=on_bytes)
-
-
-def _version(path: Path) -> tuple[int, int]:
-    """Return size and time of change: what tells that a file was written to."""
-    with explained_failures(path):
-        status = path.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def _check_names(path: Path, names: Sequence[str]) -> None:
-    if len(names) > MAX_ATTRIBUTES + 1:
-        raise UnreadableTable(f"{path} has {len(names):,} columns; {MAX_ATTRIBUTES:,} at most")
-    for place, name in enumerate(names, start=1):
-        if not name:
-            raise UnreadableTable(
-                f"{path}: column {place} of {len(names)} has no name (an exported row number?): "
-                "name it or leave it out"
-            )
-        if len(name) > MAX_NAME:
-            raise UnreadableTable(
-                f"{path}: the name of column {place} is over {MAX_NAME} characters (is a quote "
-                "left open in the header?)"
-            )
-        if BAD_TEXT.search(name):
-            raise UnreadableTable(
-                f"{path}: the name of column {place} holds a line end, a control or an invisible "
-                "character (is a quote left open in the header?)"
-            )
-    if len(set(names)) < len(names):
-        name = next(name for name in names if names.count(name) > 1)
-        places = [str(place) for place, other in enumerate(names, start=1) if other == name]
-        raise UnreadableTable(f"{path}: columns {', '.join(places)} are all called {name}")
 
 
 def _given_id(path: Path, names: Sequence[str], id_column: str | None) -> int | None:
