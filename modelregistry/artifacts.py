@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 import threading
 from collections import OrderedDict
@@ -165,11 +166,16 @@ def _read_bytes(artifact: Artifact, *, directory: Path) -> bytes:
         raise DamagedArtifact(f"{artifact.name!r} is not the name of an artifact.")
     path = directory / artifact.name
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        # Without O_NONBLOCK a pipe of that name would keep the request for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise DamagedArtifact(f"{artifact.name} cannot be read: {error.strerror}.") from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise DamagedArtifact(f"{artifact.name} is not a file.")
     with os.fdopen(descriptor, "rb") as file:
-        n_bytes = os.fstat(descriptor).st_size
+        n_bytes = found.st_size
         if n_bytes != artifact.n_bytes or n_bytes > MAX_ARTIFACT_BYTES:
             raise DamagedArtifact(f"{artifact.name} has {n_bytes:,} bytes, not the recorded size.")
         return file.read(artifact.n_bytes)
@@ -221,7 +227,12 @@ def sweep(*, directory: Path, named: set[str], older_than: float) -> list[str]:
     removed = []
     for path in directory.iterdir():
         is_ours = FILE_NAME.match(path.name) or path.name.startswith(".tmp-")
-        if is_ours and path.name not in named and path.stat().st_mtime < older_than:
-            path.unlink(missing_ok=True)
-            removed.append(path.name)
+        if not is_ours or path.name in named:
+            continue
+        try:
+            if path.stat(follow_symlinks=False).st_mtime < older_than:
+                path.unlink()
+                removed.append(path.name)
+        except FileNotFoundError:  # another training renamed or swept it
+            continue
     return removed

@@ -10,17 +10,20 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
+from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
 from audit import trail
-from modelregistry.models import ActiveModel
-from segments.demo_shop import write_demo_customers
+from modelregistry.models import ActiveModel, ModelVersion
+from segments.demo_customers import (
+    ID_COLUMN,
+    N_DEMO_CUSTOMERS,
+    only_demo_customers_are_stored,
+    write_demo_file,
+)
 from segments.models import Customer
 
 STAFF_NAME = "admin"
-N_DEMO_CUSTOMERS = 2_000
-DEMO_SEED = 20_260_101
 
 
 class Command(BaseCommand):
@@ -32,14 +35,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         data: Path | None = options["data"]
-        if data is not None and not data.is_file():
-            raise CommandError(f"{data} is not a readable file.")
+        if data is not None:
+            check_readable(data)
         self.migrate()
-        password = self.create_staff()
         self.load_customers(data, options["id_column"])
         self.train_models()
-        if password:
-            self.show_credentials(password)
+        self.create_staff()
 
     def migrate(self) -> None:
         executor = MigrationExecutor(connection)
@@ -47,41 +48,70 @@ class Command(BaseCommand):
             self.stdout.write("Preparing the database")
             call_command("migrate", verbosity=0, interactive=False)
 
-    def create_staff(self) -> str | None:
-        """The password of the first staff user, if there was none."""
-        users = get_user_model()
-        if users.objects.exists():
-            return None
-        password = secrets.token_urlsafe(12)
-        users.objects.create_superuser(STAFF_NAME, password=password)
-        trail.record(
-            "user.created",
-            by=trail.Actor.command("bootstrap"),
-            target=("user", STAFF_NAME),
-        )
-        return password
-
     def load_customers(self, data: Path | None, id_column: str | None) -> None:
-        """The team's own file whenever one is named; the demo shop only into an empty table."""
-        if data is None:
-            if Customer.objects.exists():
-                return
-            data, id_column = settings.DATA_DIR / "demo_customers.csv", "customer_id"
+        """The team's own file whenever one is named; the demo shop only into an empty system."""
+        if data is not None:
+            self.load_own(data, id_column)
+        elif not Customer.objects.exists() and not ModelVersion.objects.exists():
+            data = settings.DATA_DIR / "demo_customers.csv"
             self.stdout.write(f"Inventing {N_DEMO_CUSTOMERS:,} customers of a demo shop")
-            write_demo_customers(data, n_customers=N_DEMO_CUSTOMERS, random_state=DEMO_SEED)
-        call_command("import_customers", data, id_column=id_column, stdout=self.stdout)
+            write_demo_file(data)
+            call_command("import_customers", data, id_column=ID_COLUMN, stdout=self.stdout)
+
+    def load_own(self, data: Path, id_column: str | None) -> None:
+        """The file takes the place of the untouched demo shop; other customers it updates."""
+        is_demo = only_demo_customers_are_stored()
+        n_before = Customer.objects.count()
+        call_command(
+            "import_customers",
+            data,
+            id_column=id_column,
+            replaces_all=is_demo,
+            stdout=self.stdout,
+        )
+        if is_demo:
+            self.stdout.write(
+                "They take the place of the demo customers; the models are trained anew."
+            )
+        elif n_before:
+            self.stdout.write(
+                f"They join the {n_before:,} customers already stored; the models stay, "
+                "`manage.py train_model` trains new ones."
+            )
 
     def train_models(self) -> None:
-        for pointer in ActiveModel.objects.filter(active=None).order_by("-model_type"):
+        """A model of each type that has none, or whose customers all gave way to others."""
+        if not Customer.objects.exists():
+            return
+        for pointer in ActiveModel.objects.select_related("active").order_by("-model_type"):
+            active = pointer.active
+            if active and Customer.objects.filter(created_at__lte=active.trained_at).exists():
+                continue
+            reason = "Trained on the customers that took the place of the former ones."
             call_command(
                 "train_model",
                 pointer.model_type,
                 activate=True,
                 force=True,
-                reason="First version, activated at the first start.",
-                note="First start",
+                reason=reason if active else "First version, activated at the first start.",
+                note="New customers" if active else "First start",
                 stdout=self.stdout,
             )
+
+    def create_staff(self) -> None:
+        """The first staff user, made last so that no failure comes between it and its showing."""
+        users = get_user_model()
+        if users.objects.exists():
+            return
+        password = secrets.token_urlsafe(12)
+        with transaction.atomic():
+            users.objects.create_superuser(STAFF_NAME, password=password)
+            trail.record(
+                "user.created",
+                by=trail.Actor.command("bootstrap"),
+                target=("user", STAFF_NAME),
+            )
+        self.show_credentials(password)
 
     def show_credentials(self, password: str) -> None:
         address = "localhost" if settings.API_HOST == "0.0.0.0" else settings.API_HOST
@@ -100,3 +130,13 @@ class Command(BaseCommand):
                 ]
             )
         )
+
+
+def check_readable(path: Path) -> None:
+    """Refuse in one line what cannot be opened, before anything else is done."""
+    try:
+        if not path.is_file():
+            raise CommandError(f"{path} is not a file.")
+        path.open("rb").close()
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}.") from error

@@ -35,6 +35,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"Serving on http://{settings.API_HOST}:{settings.API_PORT}, Ctrl-C stops."
         )
+        self.stdout.flush()  # also when the output is a file or a pipe
         try:
             while not stopping:
                 time.sleep(POLL_SECONDS)

@@ -20,6 +20,8 @@ SHOWN_PROBLEMS = 20
 
 
 class Command(BaseCommand):
+    # For other commands only: nobody should empty the table by a slip on the command line.
+    stealth_options = ("replaces_all",)
     help = "Import customers from a CSV, TSV, Parquet or gzipped file; existing ids are updated."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -41,6 +43,7 @@ class Command(BaseCommand):
                     id_column=options["id_column"],
                     skip_bad_rows=options["skip_bad_rows"],
                     rejects=path.with_name(f"{path.name}.rejects.csv"),
+                    replaces_all=options.get("replaces_all", False),
                     on_progress=report,
                 )
         except UnreadableTable as error:
