@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.db import DatabaseError
+from django.http import QueryDict
 from rest_framework import serializers
 from rest_framework.exceptions import APIException, Throttled
 from rest_framework.request import Request
@@ -22,6 +24,9 @@ from audit import trail
 from audit.models import ActorKind, Outcome
 
 logger = logging.getLogger(__name__)
+
+N_QUERIES_KEPT = 256
+"""Query strings whose meaning is kept; clients mostly repeat themselves."""
 
 
 class AuditUnavailable(APIException):
@@ -93,24 +98,8 @@ class ApiView(APIView):
 
     def checked_query(self, request: Request) -> dict[str, Any]:
         """The query parameters, typed; an unknown or repeated one is refused."""
-        allowed = self.query_serializer_class() if self.query_serializer_class else None
-        fields = allowed.fields if allowed else {}
-        problems = {
-            name: [f"is not a parameter here; allowed: {', '.join(fields) or 'none'}"]
-            for name in request.query_params
-            if name not in fields
-        } | {
-            name: ["is given more than once"]
-            for name, values in request.query_params.lists()
-            if len(values) > 1
-        }
-        if problems:
-            raise serializers.ValidationError(problems, code="invalid-parameter")
-        if self.query_serializer_class is None:
-            return {}
-        query = self.query_serializer_class(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        return dict(query.validated_data)
+        sent = request.META.get("QUERY_STRING", "").encode("latin-1")  # WSGI's way with bytes
+        return dict(typed_query(self.query_serializer_class, sent))
 
     def handle_exception(self, exc: Exception) -> Response:
         # Whatever the domain recorded was rolled back with its transaction.
@@ -118,7 +107,9 @@ class ApiView(APIView):
         try:
             return super().handle_exception(exc)
         except Exception:  # unexpected: it leaves its entry and propagates
-            self.recorded(Response(status=500))
+            response = self.recorded(Response(status=500))
+            if response.status_code == AuditUnavailable.status_code:
+                return response
             raise
 
     def finalize_response(
@@ -152,6 +143,27 @@ class ApiView(APIView):
             logger.exception("The audit entry of request %s was not written", self.actor.request_id)
             return super().handle_exception(AuditUnavailable())
         return response
+
+
+@functools.lru_cache(maxsize=N_QUERIES_KEPT)
+def typed_query(
+    serializer_class: type[serializers.Serializer] | None, sent: bytes
+) -> Mapping[str, Any]:
+    """The parameters in a query string, the same for every request that sends it."""
+    given = QueryDict(sent)
+    query = serializer_class(data=given.dict()) if serializer_class else None
+    fields = query.fields if query else {}
+    problems = {
+        name: [f"is not a parameter here; allowed: {', '.join(fields) or 'none'}"]
+        for name in given
+        if name not in fields
+    } | {name: ["is given more than once"] for name, values in given.lists() if len(values) > 1}
+    if problems:
+        raise serializers.ValidationError(problems, code="invalid-parameter")
+    if query is None:
+        return {}
+    query.is_valid(raise_exception=True)
+    return dict(query.validated_data)
 
 
 def outcome_of(status_code: int) -> Outcome:

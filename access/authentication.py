@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -20,6 +21,7 @@ from access.scopes import ALL_SCOPES
 
 BOOTSTRAP_ID = "bootstrap"
 MAX_KEY_LENGTH = 200
+PREFIX = re.compile(r"[A-Za-z0-9]{1,16}")
 NO_KEY_HASH = ApiKey.objects.key_generator.hash("no such key")
 
 
@@ -65,11 +67,13 @@ def verify(key: str) -> Credential | None:
         return Credential(BOOTSTRAP_ID, "API_KEY of the environment", ALL_SCOPES)
     if len(key) > MAX_KEY_LENGTH:
         return None
-    stored = ApiKey.objects.usable(key.partition(".")[0])
+    prefix = key.partition(".")[0]
+    # PostgreSQL takes no NUL in a query, and no prefix of ours holds anything unusual.
+    stored = ApiKey.objects.usable(prefix) if PREFIX.fullmatch(prefix) else None
     hashed = NO_KEY_HASH if stored is None else stored.hashed_key
     if not ApiKey.objects.key_generator.verify(key, hashed) or stored is None:
         return None
-    return Credential(stored.prefix, stored.name, frozenset(stored.scopes), stored.rate)
+    return Credential(stored.prefix, stored.name, stored.scopes, stored.rate)
 
 
 def _digest(text: str) -> bytes:

@@ -9,12 +9,14 @@ import os
 import re
 from collections.abc import Collection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from access.rates import RATE, RATE_FORM
 
+ADDRESS = re.compile(r"[^@\s<>]+@[^@\s<>]+|[^@<>]+ <[^@\s<>]+@[^@\s<>]+>")
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -82,6 +84,49 @@ class Environment:
 
     def path(self, name: str, default: str, *, base: Path) -> Path:
         return (base / self.text(name, default)).resolve()
+
+    def directory(self, name: str, default: str, *, base: Path) -> Path:
+        """A directory, made when it is not there."""
+        path = self.path(name, default, base=base)
+        self.make_directory(name, path)
+        return path
+
+    def make_directory(self, name: str, path: Path) -> None:
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o750)
+        except OSError as error:
+            reason = f"names a directory that cannot be made: {error.strerror}"
+            raise self.refusal(name, reason) from error
+
+    def addresses(self, name: str, default: str) -> list[str]:
+        """Mail addresses, separated by commas."""
+        addresses = self.names(name, default)
+        if not all(map(ADDRESS.fullmatch, addresses)):
+            raise self.refusal(name, "must be mail addresses, separated by commas")
+        return addresses
+
+    def address(self, name: str, default: str) -> str:
+        address = self.text(name, default)
+        if not ADDRESS.fullmatch(address):
+            raise self.refusal(name, "must be a mail address")
+        return address
+
+    def url(self, name: str, *schemes: str) -> str:
+        """A URL of one of the schemes, or nothing."""
+        url = self.text(name, "")
+        try:
+            is_sound = not url or (urlsplit(url).scheme in schemes and urlsplit(url).port != 0)
+        except ValueError:  # the message would show the value
+            is_sound = False
+        if not is_sound:
+            raise self.refusal(name, f"must be a URL with {' or '.join(schemes)}://")
+        return url
+
+    def origins(self, name: str) -> list[str]:
+        origins = self.names(name, "")
+        if not all(re.fullmatch(r"https?://[^/\s]+", origin) for origin in origins):
+            raise self.refusal(name, "must be origins such as https://segments.example.com")
+        return origins
 
     def refusal(self, name: str, reason: str) -> ImproperlyConfigured:
         source = "the environment" if name in self._process else self.env_file.name

@@ -79,7 +79,7 @@ def _drf_answer(
     exc: exceptions.APIException, request: Any
 ) -> tuple[dict[str, Any], dict[str, str]]:
     code = DRF_CODES.get(type(exc), getattr(exc.detail, "code", "bad-request"))
-    headers = {}
+    headers = dict(getattr(exc, "headers", {}))
     if auth_header := getattr(exc, "auth_header", None):
         headers["WWW-Authenticate"] = auth_header
     if wait := getattr(exc, "wait", None):

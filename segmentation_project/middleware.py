@@ -14,7 +14,7 @@ from rest_framework.exceptions import APIException
 from access.traced_request import TracedRequest
 from segmentation_project.parsers import check_length
 
-REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{8,64}$")
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 PAGES = ("/admin/", "/docs", "/redoc", "/static/")
 """Paths that serve pages for people: HTML, with a content policy of their own."""
 CHUNK_BYTES = 65_536
@@ -38,7 +38,7 @@ class RequestContextMiddleware:
         request = cast(TracedRequest, plain_request)
         request.started = time.monotonic()
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
-        request.request_id = sent if REQUEST_ID.match(sent) else secrets.token_hex(16)
+        request.request_id = sent if REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
         request.body_refusal = body_refusal(request)
         is_page = request.path.startswith(PAGES)
         response = self.get_response(request)

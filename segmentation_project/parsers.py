@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 import msgspec
+import numpy as np
 from django.conf import settings
 from rest_framework.exceptions import APIException, ParseError, UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 
+LENGTH = re.compile(r"[0-9]{1,15}")
+COLON = ord(":")
+SPACED_COLONS = (b" :", b"\t:", b"\n:", b"\r:")
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 MAX_DEPTH_DETAIL = "The body is nested too deeply."
 
@@ -28,6 +32,14 @@ class BodyTooLarge(APIException):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The body may have at most {limit:,} bytes.")
+
+
+class EncodedBody(UnsupportedMediaType):
+    default_code = "unsupported-media-type"
+    headers = {"Accept-Encoding": "identity"}
+
+    def __init__(self) -> None:
+        super().__init__("", "Send the body without Content-Encoding; nothing is inflated.")
 
 
 class DuplicateKey(ParseError):
@@ -57,15 +69,13 @@ def check_length(meta: Mapping[str, str]) -> None:
     if "HTTP_TRANSFER_ENCODING" in meta:
         raise LengthRequired
     length = meta.get("CONTENT_LENGTH") or "0"
-    if not length.isdigit() or int(length) > settings.MAX_BODY_BYTES:
+    if not LENGTH.fullmatch(length) or int(length) > settings.MAX_BODY_BYTES:
         raise BodyTooLarge(settings.MAX_BODY_BYTES)
 
 
 def check_encoding(meta: Mapping[str, str]) -> None:
     if meta.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
-        raise UnsupportedMediaType(
-            "", detail="Send the body without Content-Encoding; nothing is inflated."
-        )
+        raise EncodedBody
     match = re.search(r"charset\s*=\s*\"?([^\s;\"]+)", meta.get("CONTENT_TYPE", ""), re.I)
     if match and match[1].lower() not in {"utf-8", "utf8"}:
         raise UnsupportedMediaType("", detail="The body must be UTF-8.")
@@ -74,19 +84,35 @@ def check_encoding(meta: Mapping[str, str]) -> None:
 def decode(body: bytes) -> Any:
     """The JSON value in `body`, refusing what is malformed or names a key twice."""
     try:
-        data = msgspec.json.decode(body)
+        return _decode_once(body)
     except RecursionError as error:
         raise ParseError(MAX_DEPTH_DETAIL, code="malformed-json") from error
+
+
+def _decode_once(body: bytes) -> Any:
+    try:
+        data = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ParseError(
             f"The body is not valid JSON: {_place(error)}", "malformed-json"
         ) from error
-    n_keys = count_keys(data)
-    # A colon outside strings marks a key; strings are only cut out when some may hold colons.
-    may_repeat = body.count(b":") != n_keys and STRING.sub(b"", body).count(b":") != n_keys
-    if may_repeat and has_duplicate_key(body):
+    if not has_as_many_keys(body, count_keys(data)) and has_duplicate_key(body):
         raise DuplicateKey
     return data
+
+
+def has_as_many_keys(body: bytes, n_keys: int) -> bool:
+    """Whether valid JSON text names `n_keys` keys in all; the cheapest sure sign decides.
+
+    A colon outside strings marks a key. Strings hold colons too, times of day for one, but a quote
+    seldom stands before those, as it does before a key's own unless white space comes between.
+    """
+    # numpy counts single bytes several times faster than bytes.count.
+    if np.count_nonzero(np.frombuffer(body, dtype=np.uint8) == COLON) == n_keys:
+        return True
+    if body.count(b'":') == n_keys and not any(space in body for space in SPACED_COLONS):
+        return True
+    return STRING.sub(b"", body).count(b":") == n_keys
 
 
 def count_keys(data: Any) -> int:

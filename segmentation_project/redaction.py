@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import re
 
+COOKIES = re.compile(r"(?P<name>\b(?:set-)?cookie['\"]?\s*[:=]\s*)[^\r\n]+", re.IGNORECASE)
+"""Several may stand in one header, so the rest of the line goes."""
 SECRETS = re.compile(
-    r"(?P<name>x-api-key|x_api_key|authorization|set-cookie|cookie|password|secret_key|api_key)"
+    r"(?P<name>x-api-key|x_api_key|authorization|password|secret_key|api_key)"
     r"(?P<sep>['\"]?\s*[:=]\s*['\"]?)(?:(?:api-key|bearer|basic)\s+)?[^\s'\",;]+",
     re.IGNORECASE,
 )
@@ -15,6 +17,7 @@ STORED_KEY = re.compile(r"\b[A-Za-z0-9]{8}\.[A-Za-z0-9]{32}\b")
 
 
 def redact(text: str) -> str:
+    text = COOKIES.sub(r"\g<name>[redacted]", text)
     text = SECRETS.sub(r"\g<name>\g<sep>[redacted]", text)
     text = DSN_PASSWORD.sub(r"\g<scheme>:[redacted]@", text)
     return STORED_KEY.sub("[redacted key]", text)

@@ -41,8 +41,23 @@ class JSONOnly(DefaultContentNegotiation):
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
-        for entry in self.get_accept_list(request):
+        own, *others = renderers
+        if not isinstance(own, JSONRenderer):  # the schema and its pages
+            return self._select_page([own, *others], request, format_suffix)
+        # An empty header states no wish.
+        for entry in self.get_accept_list(request) or ["*/*"]:
             if entry.partition(";")[0].strip().lower() in ACCEPTED:
-                renderer = next(iter(renderers))
-                return renderer, renderer.media_type
+                return own, own.media_type
         raise NotAcceptable
+
+    def _select_page(
+        self, renderers: list[BaseRenderer], request: Request, format_suffix: str | None
+    ) -> tuple[BaseRenderer, str]:
+        """What suits best, or the page as it is: a browser shows it whatever it asked for."""
+        try:
+            chosen: tuple[BaseRenderer, str] = super().select_renderer(
+                request, renderers, format_suffix
+            )
+        except NotAcceptable:
+            return renderers[0], renderers[0].media_type
+        return chosen

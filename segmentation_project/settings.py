@@ -13,6 +13,7 @@ from django.urls import reverse_lazy
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from segmentation_project.admin_theme import UNFOLD  # noqa: F401  Unfold reads it from here
 from segmentation_project.api_config import load_api_config
 from segmentation_project.env import Environment
 
@@ -35,27 +36,22 @@ API_WORKERS = env.integer("API_WORKERS", 2, low=1, high=64)
 API_THREADS = env.integer("API_THREADS", 8, low=1, high=256)
 DEBUG = env.boolean("API_DEBUG", default=False)
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", f"localhost,127.0.0.1,[::1],{socket.gethostname()}")
-CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS", "")
+CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0, low=0, high=10)
 HTTPS_ONLY = env.boolean("HTTPS_ONLY", default=False)
 
 # -- places -------------------------------------------------------------------------------------
-DATA_DIR = env.path("DATA_DIR", "data", base=BASE_DIR)
-MODEL_DIR = env.path("MODEL_DIR", "models", base=BASE_DIR)
-LOG_DIR = env.path("LOG_DIR", "logs", base=BASE_DIR)
-for directory in (DATA_DIR, MODEL_DIR, LOG_DIR):
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o750)
-    except OSError as error:
-        raise ImproperlyConfigured(f"{directory} cannot be created: {error.strerror}") from error
+DATA_DIR = env.directory("DATA_DIR", "data", base=BASE_DIR)
+MODEL_DIR = env.directory("MODEL_DIR", "models", base=BASE_DIR)
+LOG_DIR = env.directory("LOG_DIR", "logs", base=BASE_DIR)
 
 # -- applications -------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "segmentation_project.apps.ProjectConfig",
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
-    "django.contrib.admin",
+    "segmentation_project.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -103,6 +99,7 @@ TEMPLATES = [
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en-gb"
+FORMAT_MODULE_PATH = ["segmentation_project.formats"]
 TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
@@ -131,17 +128,15 @@ SQLITE_OPTIONS = {
 
 
 def database() -> dict[str, Any]:
-    url = env.text("DATABASE_URL", "")
+    url = env.url("DATABASE_URL", "postgresql", "postgres")
     if not url:
         path = env.path("DB_PATH", "data/customer_segmentation.db", base=BASE_DIR)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        env.make_directory("DB_PATH", path.parent)
         config: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": path}
         config["OPTIONS"] = SQLITE_OPTIONS
         config["TEST"] = {"NAME": None}
     else:
         config = environ.Env.db_url_config(url)
-        if config.get("ENGINE") != "django.db.backends.postgresql":
-            raise env.refusal("DATABASE_URL", "must start with postgresql://")
     return {**config, "CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
 
 
@@ -151,7 +146,7 @@ DATABASES = {"default": database()}
 ATOMIC_REQUESTS = False
 
 # -- rate limit and cache -----------------------------------------------------------------------
-REDIS_URL = env.text("REDIS_URL", "")
+REDIS_URL = env.url("REDIS_URL", "redis", "rediss")
 EMBEDDED_COUNTERS = {
     "BACKEND": "access.counters.SQLiteCounterCache",
     "LOCATION": str(DATA_DIR / "rate_limits.db"),
@@ -179,6 +174,7 @@ SILENCED_SYSTEM_CHECKS = ["django_ratelimit.W001"]
 MAX_RECORDS = api_config.limits.max_records
 MAX_BODY_BYTES = api_config.limits.max_body_bytes
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+FILE_UPLOAD_HANDLERS = ["segments.uploads.BoundedUploadHandler"]
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["access.permissions.HasScope"],
@@ -234,8 +230,9 @@ EMAIL_HOST_USER = env.text("SMTP_USERNAME", "")
 EMAIL_HOST_PASSWORD = env.text("SMTP_PASSWORD", "")
 EMAIL_USE_TLS = env.boolean("SMTP_TLS", default=True)
 EMAIL_TIMEOUT = 5
-ALERT_EMAIL = env.text("ALERT_EMAIL", "")
-DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("SMTP_FROM", EMAIL_HOST_USER or "alerts@localhost")
+ALERT_EMAIL = ",".join(env.addresses("ALERT_EMAIL", ""))
+SENDER = EMAIL_HOST_USER if "@" in EMAIL_HOST_USER else "alerts@localhost"
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.address("SMTP_FROM", SENDER)
 
 # -- monitoring ---------------------------------------------------------------------------------
 DRIFT_THRESHOLD = env.share("DRIFT_THRESHOLD", 0.05)

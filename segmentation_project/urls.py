@@ -29,8 +29,8 @@ register_converter(ModelTypeConverter, "model_type")
 
 urlpatterns = [
     path("", views.root, name="root"),
-    path("healthz", healthz, name="healthz"),
-    path("readyz", readyz, name="readyz"),
+    path("healthz", views.read_only(healthz), name="healthz"),
+    path("readyz", views.read_only(readyz), name="readyz"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("docs/problems", views.problem_types, name="problem-types"),

@@ -6,6 +6,7 @@ is found by its heartbeat and fails with a reason.
 
 from __future__ import annotations
 
+import logging
 import threading
 import traceback
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -26,6 +27,8 @@ from modelregistry.training import FittedVersion, Progress, TrainingRequest
 from segments.assignment import assign_stored_customers
 from segments.frames import customers_frame
 from segments.models import Customer, Segment, VersionSegment
+
+logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 5.0
 LOST_AFTER = timedelta(seconds=60)
@@ -222,7 +225,10 @@ def heartbeat(job_id: int) -> Iterator[None]:
     def beat() -> None:
         try:
             while not stopped.wait(HEARTBEAT_SECONDS):
-                TrainingJob.objects.filter(pk=job_id).update(heartbeat_at=timezone.now())
+                try:
+                    TrainingJob.objects.filter(pk=job_id).update(heartbeat_at=timezone.now())
+                except OperationalError as error:  # a busy database: the next beat may pass
+                    logger.warning("A heartbeat of training job %s was missed: %s", job_id, error)
         finally:
             connection.close()
 

@@ -14,9 +14,14 @@ from django.db import connection, transaction
 from django.test import Client, TransactionTestCase
 
 from audit import append_only
+from modelregistry.models import ActiveModel, ModelType
 from tests.factories import TrainedModels, make_trained_models
 
 SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--browser", action="store_true", help="also run the browser tests")
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +32,31 @@ def shared_data() -> Path:
             pytest.fail("the real tables are missing")
         pytest.skip("the real tables are not beside the project")
     return SHARED_DATA.resolve()
+
+
+SERVICE_URLS = ("TEST_POSTGRES_URL",)
+"""What a test marked `services` needs, unless its mark names other variables."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of services whose address nobody gave, and the unasked-for browser."""
+    with_browser = config.getoption("--browser")
+    left_out = [
+        item
+        for item in items
+        if lacks_a_service(item) or (item.get_closest_marker("browser") and not with_browser)
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+    for item in items:  # `trained` asks for the database too late for pytest-django to see it
+        names = getattr(item, "fixturenames", [])
+        if "trained" in names and not {"db", "transactional_db", "live_server"} & set(names):
+            names.append("db")
+
+
+def lacks_a_service(item: pytest.Item) -> bool:
+    mark = item.get_closest_marker("services")
+    return mark is not None and not all(map(os.environ.get, mark.args or SERVICE_URLS))
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +74,8 @@ def flush_may_empty_the_trail() -> Iterator[None]:
         append_only.remove(connection)
         tear_down(self)
         append_only.install(connection)
+        for model_type in ModelType.values:  # as the migrations left them
+            ActiveModel.objects.create(model_type=model_type)
 
     TransactionTestCase._fixture_teardown = tear_down_without_triggers
     yield
@@ -58,7 +90,10 @@ def api() -> Client:
 
 @pytest.fixture(scope="module")
 def trained_once(django_db_setup: None, django_db_blocker: Any) -> Iterator[TrainedModels]:
-    """Models that the tests of a module share: each test's changes are rolled back to here."""
+    """Models that the tests of a module share: each test's changes are rolled back to here.
+
+    Tests with real transactions belong in a module of their own: this one's is open to its end.
+    """
     with django_db_blocker.unblock(), transaction.atomic():
         yield make_trained_models()
         transaction.set_rollback(True)

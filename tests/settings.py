@@ -1,9 +1,13 @@
 """The settings under test: secrets of their own, directories that go with the run."""
 
+import atexit
 import os
+import shutil
 import tempfile
+from pathlib import Path
 
 _directory = tempfile.mkdtemp(prefix="segmentation-tests-")
+atexit.register(shutil.rmtree, _directory, ignore_errors=True)
 os.environ.update(
     {
         "SECRET_KEY": "tests-" + "k" * 64,
@@ -14,9 +18,36 @@ os.environ.update(
         "DATA_DIR": f"{_directory}/data",
         "MODEL_DIR": f"{_directory}/models",
         "LOG_DIR": f"{_directory}/logs",
+        "DB_PATH": f"{_directory}/data/segments.db",
     }
 )
-for _name in ("DB_PATH", "RATE_LIMIT", "ALERT_EMAIL", "SMTP_SERVER", "TRUSTED_PROXY_COUNT"):
+# Whatever a developer's environment and .env say, all else is at its default. The services that
+# the suite can run on are taken from the environment alone.
+for _name in ("DATABASE_URL", "REDIS_URL"):
+    os.environ.setdefault(_name, "")
+for _name in [
+    "JWT_ALGORITHM",
+    "ACCESS_TOKEN_EXPIRE_MINUTES",
+    "API_HOST",
+    "API_PORT",
+    "API_WORKERS",
+    "API_THREADS",
+    "API_DEBUG",
+    "CSRF_TRUSTED_ORIGINS",
+    "TRUSTED_PROXY_COUNT",
+    "HTTPS_ONLY",
+    "SQLITE_SYNCHRONOUS",
+    "RATE_LIMIT",
+    "SMTP_SERVER",
+    "SMTP_PORT",
+    "SMTP_USERNAME",
+    "SMTP_PASSWORD",
+    "SMTP_TLS",
+    "SMTP_FROM",
+    "ALERT_EMAIL",
+    "DRIFT_THRESHOLD",
+    "MONITORING_INTERVAL",
+]:
     os.environ[_name] = ""
 
 if os.environ.get("REDIS_URL"):
@@ -32,3 +63,6 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+# Neither needed nor shared with a server that runs beside the tests.
+STATIC_ROOT = Path(_directory) / "static"
+STATIC_ROOT.mkdir()

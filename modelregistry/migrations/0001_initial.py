@@ -6,99 +6,220 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='ModelVersion',
+            name="ModelVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('model_type', models.CharField(choices=[('kmeans', 'K-means'), ('dbscan', 'DBSCAN')], max_length=16)),
-                ('number', models.PositiveIntegerField()),
-                ('stage', models.CharField(choices=[('training', 'assigning customers'), ('trained', 'Trained'), ('failed', 'Failed')], default='training', max_length=16)),
-                ('failure', models.TextField(blank=True)),
-                ('parameters', models.JSONField(default=dict)),
-                ('selection', models.JSONField(help_text='How k or eps was chosen.', null=True)),
-                ('metrics', models.JSONField(default=dict)),
-                ('schema', models.JSONField(default=dict, help_text='The features and how they are encoded.')),
-                ('degenerate_reason', models.TextField(blank=True)),
-                ('n_customers', models.PositiveBigIntegerField(help_text='Customers it was trained on.')),
-                ('n_assigned', models.PositiveBigIntegerField(default=0)),
-                ('artifact', models.CharField(max_length=120, unique=True)),
-                ('artifact_sha256', models.CharField(max_length=64)),
-                ('artifact_bytes', models.PositiveBigIntegerField()),
-                ('library_versions', models.JSONField(default=dict)),
-                ('note', models.CharField(blank=True, max_length=500)),
-                ('trained_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('trained_by', models.CharField(max_length=200)),
-                ('training_seconds', models.FloatField(null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "model_type",
+                    models.CharField(
+                        choices=[("kmeans", "K-means"), ("dbscan", "DBSCAN")], max_length=16
+                    ),
+                ),
+                ("number", models.PositiveIntegerField()),
+                (
+                    "stage",
+                    models.CharField(
+                        choices=[
+                            ("training", "assigning customers"),
+                            ("trained", "Trained"),
+                            ("failed", "Failed"),
+                        ],
+                        default="training",
+                        max_length=16,
+                    ),
+                ),
+                ("failure", models.TextField(blank=True)),
+                ("parameters", models.JSONField(default=dict)),
+                ("selection", models.JSONField(help_text="How k or eps was chosen.", null=True)),
+                ("metrics", models.JSONField(default=dict)),
+                (
+                    "schema",
+                    models.JSONField(
+                        default=dict, help_text="The features and how they are encoded."
+                    ),
+                ),
+                ("degenerate_reason", models.TextField(blank=True)),
+                (
+                    "n_customers",
+                    models.PositiveBigIntegerField(help_text="Customers it was trained on."),
+                ),
+                ("n_assigned", models.PositiveBigIntegerField(default=0)),
+                ("artifact", models.CharField(max_length=120, unique=True)),
+                ("artifact_sha256", models.CharField(max_length=64)),
+                ("artifact_bytes", models.PositiveBigIntegerField()),
+                ("library_versions", models.JSONField(default=dict)),
+                ("note", models.CharField(blank=True, max_length=500)),
+                ("trained_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("trained_by", models.CharField(max_length=200)),
+                ("training_seconds", models.FloatField(null=True)),
             ],
             options={
-                'ordering': ['model_type', '-number'],
-                'permissions': [('train_modelversion', 'Can train a model'), ('activate_modelversion', 'Can activate and roll back a model')],
-                'default_permissions': ('view',),
-                'constraints': [models.UniqueConstraint(fields=('model_type', 'number'), name='version_number'), models.CheckConstraint(condition=models.Q(('number__gte', 1)), name='version_number_positive')],
+                "ordering": ["model_type", "-number"],
+                "permissions": [
+                    ("train_modelversion", "Can train a model"),
+                    ("activate_modelversion", "Can activate and roll back a model"),
+                ],
+                "default_permissions": ("view",),
+                "constraints": [
+                    models.UniqueConstraint(fields=("model_type", "number"), name="version_number"),
+                    models.CheckConstraint(
+                        condition=models.Q(("number__gte", 1)), name="version_number_positive"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='ActiveModel',
+            name="ActiveModel",
             fields=[
-                ('model_type', models.CharField(choices=[('kmeans', 'K-means'), ('dbscan', 'DBSCAN')], max_length=16, primary_key=True, serialize=False)),
-                ('generation', models.PositiveBigIntegerField(default=0)),
-                ('active', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='modelregistry.modelversion')),
-                ('previous', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='modelregistry.modelversion')),
+                (
+                    "model_type",
+                    models.CharField(
+                        choices=[("kmeans", "K-means"), ("dbscan", "DBSCAN")],
+                        max_length=16,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("generation", models.PositiveBigIntegerField(default=0)),
+                (
+                    "active",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="modelregistry.modelversion",
+                    ),
+                ),
+                (
+                    "previous",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="modelregistry.modelversion",
+                    ),
+                ),
             ],
             options={
-                'default_permissions': (),
+                "default_permissions": (),
             },
         ),
         migrations.CreateModel(
-            name='TrainingJob',
+            name="TrainingJob",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('model_type', models.CharField(choices=[('kmeans', 'K-means'), ('dbscan', 'DBSCAN')], max_length=16)),
-                ('parameters', models.JSONField(blank=True, default=dict)),
-                ('features', models.JSONField(blank=True, null=True)),
-                ('note', models.CharField(blank=True, max_length=500)),
-                ('state', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('succeeded', 'Succeeded'), ('failed', 'Failed')], default='queued', max_length=16)),
-                ('progress', models.FloatField(default=0.0, help_text='Share of the work done, 0 to 1.')),
-                ('step', models.CharField(blank=True, max_length=200)),
-                ('error', models.TextField(blank=True)),
-                ('queued_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('heartbeat_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('queued_by', models.CharField(max_length=200)),
-                ('queued_by_id', models.CharField(blank=True, max_length=150)),
-                ('version', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='modelregistry.modelversion')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "model_type",
+                    models.CharField(
+                        choices=[("kmeans", "K-means"), ("dbscan", "DBSCAN")], max_length=16
+                    ),
+                ),
+                ("parameters", models.JSONField(blank=True, default=dict)),
+                ("features", models.JSONField(blank=True, null=True)),
+                ("note", models.CharField(blank=True, max_length=500)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("succeeded", "Succeeded"),
+                            ("failed", "Failed"),
+                        ],
+                        default="queued",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "progress",
+                    models.FloatField(default=0.0, help_text="Share of the work done, 0 to 1."),
+                ),
+                ("step", models.CharField(blank=True, max_length=200)),
+                ("error", models.TextField(blank=True)),
+                ("queued_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("heartbeat_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                ("queued_by", models.CharField(max_length=200)),
+                ("queued_by_id", models.CharField(blank=True, max_length=150)),
+                (
+                    "version",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="modelregistry.modelversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-queued_at', '-id'],
-                'default_permissions': ('view',),
+                "ordering": ["-queued_at", "-id"],
+                "default_permissions": ("view",),
             },
         ),
         migrations.CreateModel(
-            name='Activation',
+            name="Activation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('model_type', models.CharField(choices=[('kmeans', 'K-means'), ('dbscan', 'DBSCAN')], max_length=16)),
-                ('generation', models.PositiveBigIntegerField()),
-                ('is_rollback', models.BooleanField(default=False)),
-                ('forced', models.BooleanField(default=False)),
-                ('reason', models.CharField(max_length=500)),
-                ('activated_at', models.DateTimeField()),
-                ('activated_by', models.CharField(max_length=200)),
-                ('from_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='modelregistry.modelversion')),
-                ('to_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='activations', to='modelregistry.modelversion')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "model_type",
+                    models.CharField(
+                        choices=[("kmeans", "K-means"), ("dbscan", "DBSCAN")], max_length=16
+                    ),
+                ),
+                ("generation", models.PositiveBigIntegerField()),
+                ("is_rollback", models.BooleanField(default=False)),
+                ("forced", models.BooleanField(default=False)),
+                ("reason", models.CharField(max_length=500)),
+                ("activated_at", models.DateTimeField()),
+                ("activated_by", models.CharField(max_length=200)),
+                (
+                    "from_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="modelregistry.modelversion",
+                    ),
+                ),
+                (
+                    "to_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="activations",
+                        to="modelregistry.modelversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-activated_at', '-id'],
-                'default_permissions': ('view',),
-                'constraints': [models.UniqueConstraint(fields=('model_type', 'generation'), name='activation_generation')],
+                "ordering": ["-activated_at", "-id"],
+                "default_permissions": ("view",),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("model_type", "generation"), name="activation_generation"
+                    )
+                ],
             },
         ),
     ]

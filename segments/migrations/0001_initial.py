@@ -5,73 +5,159 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('modelregistry', '0001_initial'),
+        ("modelregistry", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Customer',
+            name="Customer",
             fields=[
-                ('customer_id', models.CharField(max_length=200, primary_key=True, serialize=False)),
-                ('attributes_json', models.TextField(default='{}', verbose_name='attributes')),
-                ('created_at', models.DateTimeField()),
-                ('updated_at', models.DateTimeField(db_index=True)),
+                (
+                    "customer_id",
+                    models.CharField(max_length=200, primary_key=True, serialize=False),
+                ),
+                ("attributes_json", models.TextField(default="{}", verbose_name="attributes")),
+                ("created_at", models.DateTimeField()),
+                ("updated_at", models.DateTimeField(db_index=True)),
             ],
             options={
-                'ordering': ['customer_id'],
-                'permissions': [('import_customer', 'Can import customers')],
-                'default_permissions': ('view', 'delete'),
+                "ordering": ["customer_id"],
+                "permissions": [("import_customer", "Can import customers")],
+                "default_permissions": ("view", "delete"),
             },
         ),
         migrations.CreateModel(
-            name='Segment',
+            name="Segment",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('model_type', models.CharField(choices=[('kmeans', 'K-means'), ('dbscan', 'DBSCAN')], max_length=16)),
-                ('name', models.CharField(max_length=100)),
-                ('description', models.CharField(blank=True, max_length=1000)),
-                ('created_at', models.DateTimeField()),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "model_type",
+                    models.CharField(
+                        choices=[("kmeans", "K-means"), ("dbscan", "DBSCAN")], max_length=16
+                    ),
+                ),
+                ("name", models.CharField(max_length=100)),
+                ("description", models.CharField(blank=True, max_length=1000)),
+                ("created_at", models.DateTimeField()),
             ],
             options={
-                'ordering': ['id'],
-                'default_permissions': ('view', 'change'),
+                "ordering": ["id"],
+                "default_permissions": ("view", "change"),
             },
         ),
         migrations.CreateModel(
-            name='Assignment',
+            name="Assignment",
             fields=[
-                ('pk', models.CompositePrimaryKey('version_id', 'customer_id', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('distance', models.FloatField(help_text='In encoded units, to the centre or core sample.')),
-                ('status', models.CharField(blank=True, choices=[('core', 'Core'), ('border', 'Border'), ('noise', 'Noise')], max_length=8)),
-                ('assigned_at', models.DateTimeField()),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='modelregistry.modelversion')),
-                ('customer', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='assignments', to='segments.customer')),
-                ('segment', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='segments.segment')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "version_id",
+                        "customer_id",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "distance",
+                    models.FloatField(help_text="In encoded units, to the centre or core sample."),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        blank=True,
+                        choices=[("core", "Core"), ("border", "Border"), ("noise", "Noise")],
+                        max_length=8,
+                    ),
+                ),
+                ("assigned_at", models.DateTimeField()),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="modelregistry.modelversion",
+                    ),
+                ),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="assignments",
+                        to="segments.customer",
+                    ),
+                ),
+                (
+                    "segment",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="segments.segment",
+                    ),
+                ),
             ],
             options={
-                'default_permissions': ('view',),
-                'indexes': [models.Index(fields=['version', 'segment', 'customer'], name='assignment_segment'), models.Index(fields=['customer'], name='assignment_customer')],
+                "default_permissions": ("view",),
+                "indexes": [
+                    models.Index(
+                        fields=["version", "segment", "customer"], name="assignment_segment"
+                    ),
+                    models.Index(fields=["customer"], name="assignment_customer"),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='VersionSegment',
+            name="VersionSegment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('cluster', models.IntegerField()),
-                ('n_customers', models.PositiveBigIntegerField()),
-                ('share', models.FloatField()),
-                ('medians', models.JSONField(default=dict, help_text='Median or commonest value by feature.')),
-                ('segment', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='segments.segment')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='segments', to='modelregistry.modelversion')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("cluster", models.IntegerField()),
+                ("n_customers", models.PositiveBigIntegerField()),
+                ("share", models.FloatField()),
+                (
+                    "medians",
+                    models.JSONField(
+                        default=dict, help_text="Median or commonest value by feature."
+                    ),
+                ),
+                (
+                    "segment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="versions",
+                        to="segments.segment",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="segments",
+                        to="modelregistry.modelversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['version_id', 'cluster'],
-                'default_permissions': ('view',),
-                'constraints': [models.UniqueConstraint(fields=('version', 'cluster'), name='version_cluster'), models.UniqueConstraint(fields=('version', 'segment'), name='version_segment'), models.CheckConstraint(condition=models.Q(('cluster__gte', 0)), name='cluster_is_not_noise')],
+                "ordering": ["version_id", "cluster"],
+                "default_permissions": ("view",),
+                "constraints": [
+                    models.UniqueConstraint(fields=("version", "cluster"), name="version_cluster"),
+                    models.UniqueConstraint(fields=("version", "segment"), name="version_segment"),
+                    models.CheckConstraint(
+                        condition=models.Q(("cluster__gte", 0)), name="cluster_is_not_noise"
+                    ),
+                ],
             },
         ),
     ]

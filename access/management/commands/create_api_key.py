@@ -26,7 +26,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         expires_at = None
         if options["expires"]:
-            expires_at = parse_datetime(options["expires"])
+            try:
+                expires_at = parse_datetime(options["expires"])
+            except ValueError:  # of the right form, and no day of any calendar
+                expires_at = None
             if expires_at is None:
                 raise CommandError("--expires must be a moment such as 2030-01-31T00:00:00")
             if is_naive(expires_at):

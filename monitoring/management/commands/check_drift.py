@@ -105,11 +105,18 @@ def current_customers(
         return [row for batch in table.batches() for _, row in batch], Source.FILE
     since = now - timedelta(hours=settings.MONITORING_INTERVAL)
     if options["since"]:
-        stated = parse_datetime(options["since"])
-        if stated is None:
-            raise CommandError("--since must be a moment such as 2026-01-31T00:00")
-        since = stated if stated.tzinfo else timezone.make_aware(stated)
+        since = moment(options["since"])
     return recent_records(since), Source.STORED
+
+
+def moment(text: str) -> datetime:
+    try:
+        stated = parse_datetime(text)
+    except ValueError:  # of the right form, and no day of any calendar
+        stated = None
+    if stated is None:
+        raise CommandError("--since must be a moment such as 2026-01-31T00:00")
+    return stated if stated.tzinfo else timezone.make_aware(stated)
 
 
 def exit_code(reports: list[DriftReport]) -> int:

@@ -1,0 +1,253 @@
+"""Every route with every kind of credential; the table is complete by construction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
+
+from access.keys import revoke
+from access.scopes import Scope
+from audit.models import AuditEntry
+from modelregistry.models import ModelType
+from monitoring.models import DriftReport
+from segments.models import Assignment, Customer
+from tests.expectations import one_entry, problem_of
+from tests.factories import BY, TrainedModels, make_key, make_records
+
+PUBLIC = "public"
+ADMIN = "admin"
+RATE = "100000/h"
+
+
+@dataclass(frozen=True)
+class Route:
+    """`access` is the scope needed, or PUBLIC, or ADMIN for all that lies below the admin."""
+
+    method: str
+    paths: tuple[str, ...]
+    access: str
+    action: str = ""
+    sends: str = ""
+
+
+def each(path: str) -> tuple[str, ...]:
+    return tuple(f"{path}/{model_type}" for model_type in ModelType.values)
+
+
+ROUTES = {
+    "root": Route("GET", ("/",), PUBLIC),
+    "healthz": Route("GET", ("/healthz",), PUBLIC),
+    "readyz": Route("GET", ("/readyz",), PUBLIC),
+    "schema": Route("GET", ("/schema",), PUBLIC),
+    "docs": Route("GET", ("/docs",), PUBLIC),
+    "problem-types": Route("GET", ("/docs/problems",), PUBLIC),
+    "redoc": Route("GET", ("/redoc",), PUBLIC),
+    "models": Route("GET", ("/models",), Scope.MODELS_READ, "models.read"),
+    "predict": Route("POST", each("/predict"), Scope.PREDICT, "segments.predicted", "record"),
+    "model-status": Route("GET", each("/model/status"), Scope.MODELS_READ, "model.status_read"),
+    "monitor-drift": Route("POST", ("/monitor/drift",), Scope.DRIFT_RUN, "drift.checked"),
+    "segments": Route("GET", each("/segments"), Scope.SEGMENTS_READ, "segments.listed"),
+    "audit-logs": Route("GET", ("/audit/logs",), Scope.AUDIT_READ, "audit.read"),
+    "admin/": Route("GET", ("/admin/",), ADMIN),
+}
+API_ROUTES = {name: route for name, route in ROUTES.items() if route.action}
+
+
+def routed_names() -> Iterator[str]:
+    """Every pattern of the URLconf by its name, and every included one by its prefix."""
+    for pattern in get_resolver().url_patterns:
+        if isinstance(pattern, URLResolver):
+            yield str(pattern.pattern)
+        else:
+            assert isinstance(pattern, URLPattern)
+            yield pattern.name or str(pattern.pattern)
+
+
+def call(client: Client, route: Route, path: str, **more: Any) -> Any:
+    body = make_records(n_customers=1) if route.sends else None
+    if route.method == "POST" and body:
+        return client.post(path, body, content_type="application/json", **more)
+    return client.generic(route.method, path, **more)
+
+
+def api_paths() -> list[Any]:
+    return [
+        pytest.param(route, path, id=f"{route.method} {path}")
+        for route in API_ROUTES.values()
+        for path in route.paths
+    ]
+
+
+@pytest.fixture(scope="module")
+def keys(trained_once: TrainedModels, django_db_blocker: Any) -> dict[str, str]:
+    """A key for each way of not getting in, and one for each single scope."""
+    with django_db_blocker.unblock():
+        everything = {"scopes": Scope.values, "rate": RATE}
+        revoked, revoked_secret = make_key(**everything)
+        revoke(revoked, by=BY)
+        yesterday = timezone.now() - timedelta(days=1)
+        _, wrong = make_key(**everything)
+        return {
+            "unknown": "AbCdEf12." + "x" * 32,
+            "wrong": wrong[:-2] + "!!",
+            "revoked": revoked_secret,
+            "expired": make_key(**everything, expires_at=yesterday)[1],
+            "without scopes": make_key(scopes=[], rate=RATE)[1],
+            **{scope: make_key(scopes=[scope], rate=RATE)[1] for scope in Scope.values},
+        }
+
+
+def stored() -> tuple[Any, ...]:
+    return (
+        list(Customer.objects.values_list()),
+        list(Assignment.objects.order_by("version_id", "customer_id").values_list()),
+        DriftReport.objects.count(),
+    )
+
+
+def test_the_table_holds_every_route_and_no_other() -> None:
+    assert sorted(routed_names()) == sorted(ROUTES)
+
+
+@pytest.mark.parametrize(("route", "path"), api_paths())
+def test_no_key_is_a_401(trained: TrainedModels, route: Route, path: str) -> None:
+    before = stored()
+
+    with one_entry(
+        action=route.action, actor_kind="anonymous", outcome="refused", status_code=401
+    ) as entries:
+        response = call(Client(), route, path)
+
+    body = problem_of(response, status=401, code="no-key")
+    assert response.headers["WWW-Authenticate"].startswith("Api-Key ")
+    assert entries[0].request_id == body["request_id"]
+    assert stored() == before
+
+
+@pytest.mark.parametrize(("route", "path"), api_paths())
+def test_every_invalid_key_gets_one_and_the_same_401(
+    trained: TrainedModels, keys: dict[str, str], route: Route, path: str
+) -> None:
+    before = stored()
+    answers = []
+
+    for kind in ("unknown", "wrong", "revoked", "expired"):
+        with one_entry(action=route.action, actor_kind="anonymous", status_code=401):
+            response = call(Client(headers={"X-API-Key": keys[kind]}), route, path)
+        body = problem_of(response, status=401, code="invalid-key")
+        del body["request_id"]
+        answers.append((body, response.headers["WWW-Authenticate"]))
+
+    assert all(answer == answers[0] for answer in answers)
+    assert stored() == before
+
+
+@pytest.mark.parametrize(("route", "path"), api_paths())
+def test_only_the_scope_of_the_route_opens_it(
+    trained: TrainedModels, keys: dict[str, str], route: Route, path: str
+) -> None:
+    before = stored()
+
+    for kind in ["without scopes", *(scope for scope in Scope.values if scope != route.access)]:
+        with one_entry(
+            action=route.action, actor_kind="api_key", outcome="refused", status_code=403
+        ):
+            response = call(Client(headers={"X-API-Key": keys[kind]}), route, path)
+        body = problem_of(response, status=403, code="scope-missing")
+        assert route.access in body["detail"]
+
+    assert stored() == before
+    with one_entry(action=route.action, actor_kind="api_key", outcome="succeeded") as entries:
+        response = call(Client(headers={"X-API-Key": keys[route.access]}), route, path)
+    assert response.status_code == 200, response.content
+    assert entries[0].request_id == response.headers["X-Request-ID"]
+    assert entries[0].actor_id == keys[route.access].partition(".")[0]
+
+
+@pytest.mark.parametrize(("route", "path"), api_paths())
+def test_every_answer_says_where_the_key_stands_and_is_not_cached(
+    trained: TrainedModels, api: Client, route: Route, path: str
+) -> None:
+    for client in (api, Client()):
+        response = call(client, route, path)
+
+        for name in ("RateLimit-Policy", "RateLimit", "X-RateLimit-Limit", "X-RateLimit-Reset"):
+            assert response.headers[name], name
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(("route", "path"), api_paths())
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_no_route_takes_another_method(
+    db: None, api: Client, route: Route, path: str, method: str
+) -> None:
+    with one_entry(action=route.action, outcome="refused", status_code=405):
+        response = api.generic(method, path)
+
+    problem_of(response, status=405, code="method-not-allowed")
+    assert response.headers["Allow"] == ("POST" if route.method == "POST" else "GET, HEAD")
+
+
+@pytest.mark.parametrize(("route", "path"), api_paths())
+def test_no_route_takes_an_unknown_parameter(
+    trained: TrainedModels, api: Client, route: Route, path: str
+) -> None:
+    before = stored()
+
+    with one_entry(action=route.action, outcome="refused", status_code=400):
+        response = call(api, route, f"{path}?no_such_parameter=very-secret")
+
+    body = problem_of(response, status=400, code="invalid-parameter")
+    assert body["errors"][0]["pointer"] == "#/no_such_parameter"
+    assert "very-secret" not in response.text
+    assert stored() == before
+
+
+@pytest.mark.parametrize("name", [name for name, r in ROUTES.items() if r.access == PUBLIC])
+def test_a_public_route_needs_no_key_and_leaves_no_entry(trained: TrainedModels, name: str) -> None:
+    before = AuditEntry.objects.count()
+
+    for path in ROUTES[name].paths:
+        assert Client().get(path).status_code == 200
+        assert Client(headers={"Accept": "text/html"}).get(path).status_code == 200
+
+    assert AuditEntry.objects.count() == before
+
+
+def test_the_admin_sends_a_stranger_to_its_login(db: None, api: Client) -> None:
+    for client in (Client(), api):
+        response = client.get("/admin/audit/auditentry/")
+
+        assert response.status_code == 302
+        assert response.headers["Location"].startswith("/admin/login/")
+
+
+@pytest.mark.parametrize(
+    "sent", ["abcdefgh", "A.b_c-9" * 9, "01234567-89ab-cdef-0123-456789abcdef"]
+)
+def test_a_sound_request_id_is_kept(api: Client, db: None, sent: str) -> None:
+    with one_entry(request_id=sent):
+        response = api.get("/models", headers={"X-Request-ID": sent})
+
+    assert response.headers["X-Request-ID"] == sent
+
+
+@pytest.mark.parametrize(
+    "sent",
+    ["", "short", "x" * 65, "a b c d e f", "<script>alert(1)", "abcdefgh\n", "schl\u00fcssel"],
+)
+@pytest.mark.parametrize("path", ["/models", "/nothing", "/", "/docs"])
+def test_an_unsound_request_id_is_replaced(api: Client, db: None, sent: str, path: str) -> None:
+    response = api.get(path, HTTP_X_REQUEST_ID=sent)
+
+    assert response.headers["X-Request-ID"] != sent
+    assert len(response.headers["X-Request-ID"]) == 32

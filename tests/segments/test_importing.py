@@ -1,0 +1,92 @@
+"""An import is whole or not at all, and leaves one entry with its counts and digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from audit.models import AuditEntry
+from segments.demo_shop import demo_customers, write_demo_customers
+from segments.importing import import_customers
+from segments.models import Customer
+from segments.table_problems import InvalidTable, UnreadableTable
+from tests.expectations import one_entry
+from tests.factories import BY
+
+pytestmark = pytest.mark.django_db
+
+BAD = "customer_id,orders\na,1\nb,2,3\nc,4\na,5\nd,6\n"
+
+
+def test_the_file_s_customers_are_stored_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "demo.csv"
+    write_demo_customers(path, n_customers=50, random_state=3)
+    shares: list[float] = []
+
+    with one_entry(action="customers.imported", target_id="demo.csv", n_items=50) as entries:
+        result = import_customers(path, by=BY, on_progress=lambda share, step: shares.append(share))
+
+    assert (result.n_created, result.n_updated, result.n_rejected) == (50, 0, 0)
+    assert result.id_column == "customer_id"
+    details = json.loads(entries[0].details)
+    assert details["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1.0)
+    for record in demo_customers(50, 3):
+        stored = Customer.objects.get(pk=record.pop("customer_id")).attributes
+        assert stored == record
+
+
+def test_importing_again_updates(tmp_path: Path) -> None:
+    path = tmp_path / "customers.csv"
+    path.write_text("customer_id,orders\na,1\nb,2\n")
+    import_customers(path, by=BY)
+    path.write_text("customer_id,orders\nb,7\nc,8\n")
+
+    result = import_customers(path, by=BY)
+
+    assert (result.n_created, result.n_updated) == (1, 1)
+    assert {c.pk: c.attributes["orders"] for c in Customer.objects.all()} == {
+        "a": 1, "b": 7, "c": 8
+    }  # fmt: skip
+
+
+def test_one_bad_row_refuses_the_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(BAD)
+    n_entries = AuditEntry.objects.count()
+
+    with pytest.raises(InvalidTable) as refusal:
+        import_customers(path, by=BY)
+
+    assert {problem.line for problem in refusal.value.problems} == {3, 5}
+    assert not Customer.objects.exists()
+    assert AuditEntry.objects.count() == n_entries
+
+
+def test_bad_rows_can_be_skipped_into_a_file(tmp_path: Path) -> None:
+    path, rejects = tmp_path / "bad.csv", tmp_path / "rejects.csv"
+    path.write_text(BAD)
+
+    with one_entry(action="customers.imported", n_items=3) as entries:
+        result = import_customers(path, by=BY, skip_bad_rows=True, rejects=rejects)
+
+    assert (result.n_created, result.n_rejected, result.rejects) == (3, 2, rejects)
+    assert json.loads(entries[0].details)["n_rejected"] == 2
+    assert {c.pk: c.attributes["orders"] for c in Customer.objects.all()} == {
+        "a": 1, "c": 4, "d": 6
+    }  # fmt: skip
+    assert len(rejects.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 workbook", b"\x1f\x8b broken"])
+def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes(content)
+
+    with pytest.raises(UnreadableTable, match="file.csv"):
+        import_customers(path, by=BY)
+
+    assert not Customer.objects.exists()
