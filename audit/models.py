@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Never
 
-from django.db import models
+from django.db import connection, models
 
 
 class AppendOnly(TypeError):
@@ -96,3 +96,24 @@ class AuditEntry(models.Model):
 
     def delete(self, *args: Any, **kwargs: Any) -> Never:
         raise AppendOnly
+
+    def insert(self) -> None:
+        """Write a new entry as `save` does, for a fraction of its cost: every request does it."""
+        if not self._state.adding:
+            raise AppendOnly
+        fields = self._meta.local_concrete_fields[1:]  # the first is the key
+        values = [
+            field.get_db_prep_save(getattr(self, field.attname), connection) for field in fields
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(INSERT, values)
+            self.id = cursor.fetchone()[0]
+        self._state.adding = False
+        self._state.db = connection.alias
+
+
+_columns = [str(field.column) for field in AuditEntry._meta.local_concrete_fields[1:]]
+INSERT = (
+    f"INSERT INTO {AuditEntry._meta.db_table} ({', '.join(_columns)}) "
+    f"VALUES ({', '.join(['%s'] * len(_columns))}) RETURNING id"
+)

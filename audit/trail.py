@@ -71,7 +71,7 @@ def record(
         duration_ms=round((time.monotonic() - by.started) * 1000, 3),
         details=canonical_json(details or {}),
     )
-    entry.save(force_insert=True)
+    entry.insert()
     by.n_recorded += 1
     return entry
 

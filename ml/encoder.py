@@ -18,7 +18,14 @@ from ml.raw_columns import (
     raw_column,
     transform,
 )
-from ml.records import MAX_PROBLEMS, NUMBER_LIMIT, InvalidRecords, RecordProblem, Scalar
+from ml.records import (
+    MAX_PROBLEMS,
+    NUMBER_LIMIT,
+    InvalidRecords,
+    RecordProblem,
+    RecordTable,
+    Scalar,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,13 +74,18 @@ class FeatureEncoder:
         return raw
 
     def raw_from_records(
-        self, records: Sequence[Mapping[str, Scalar]], *, strict: bool = True
+        self,
+        records: Sequence[Mapping[str, Scalar]],
+        *,
+        table: RecordTable | None = None,
+        strict: bool = True,
     ) -> RawColumns:
         """Read raw columns from checked records, without pandas.
 
         Parameters
         ----------
         records : flat objects; attributes that no feature names are ignored.
+        table : what `check_table` found in the same records: with it this is faster.
         strict : refuse a value of another kind or out of range, and a missing one where training
             had none; otherwise these become NaN.
 
@@ -91,7 +103,10 @@ class FeatureEncoder:
         problems: list[RecordProblem] = []
         n_problems = 0
         for feature in self.schema.features:
-            values = _attribute_values(records, feature.name)
+            if table is not None and feature.kind is Kind.NUMBER and feature.name in table.numbers:
+                raw[feature.name] = table.numbers[feature.name]
+                continue
+            values = _attribute_values(records, table, feature.name)
             column = raw_column(feature, values, self.schema.as_of)
             raw[feature.name] = column
             if strict:
@@ -142,10 +157,14 @@ class FeatureEncoder:
         return self.encode(self.raw_from_frame(frame))
 
     def encode_records(
-        self, records: Sequence[Mapping[str, Scalar]], *, strict: bool = True
+        self,
+        records: Sequence[Mapping[str, Scalar]],
+        *,
+        table: RecordTable | None = None,
+        strict: bool = True,
     ) -> FloatArray:
-        """Encode records, float64 (n, n_columns)."""
-        return self.encode(self.raw_from_records(records, strict=strict))
+        """Encode records, float64 (n, n_columns); the parameters are `raw_from_records`'s."""
+        return self.encode(self.raw_from_records(records, table=table, strict=strict))
 
     def _n_rows(self, raw: RawColumns) -> int:
         for feature in self.schema.features:
@@ -174,7 +193,11 @@ def _column_targets(feature: Feature) -> NDArray[np.intp]:
     return np.array([*range(n_levels), *rare, missing, other], dtype=np.intp)
 
 
-def _attribute_values(records: Sequence[Mapping[str, Scalar]], name: str) -> list[Scalar]:
+def _attribute_values(
+    records: Sequence[Mapping[str, Scalar]], table: RecordTable | None, name: str
+) -> Sequence[Scalar]:
+    if table is not None and table.columns is not None:
+        return table.columns[name] if name in table.columns else [None] * len(records)
     try:
         return list(map(itemgetter(name), records))
     except KeyError:

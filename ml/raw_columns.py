@@ -71,10 +71,10 @@ def _raw_codes(values: Sequence[object], levels: tuple[str, ...]) -> FloatArray:
 
 
 def raw_days(values: Sequence[object], date_format: str | None, as_of: date) -> FloatArray:
+    if set(map(type, values)) == {str}:
+        return as_of.toordinal() - ordinals(cast(Sequence[str], values), date_format)
     texts = [value for value in values if type(value) is str]
     days = as_of.toordinal() - ordinals(texts, date_format)
-    if len(texts) == len(values):
-        return days
     scattered = np.full(len(values), np.nan)
     scattered[[type(value) is str for value in values]] = days
     return scattered

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from typing import Any
 
 from django.conf import settings
 
@@ -19,3 +21,13 @@ preload_app = False
 control_socket_disable = True
 accesslog = None
 loglevel = "warning"
+
+
+def post_worker_init(worker: Any) -> None:
+    """Never search what is loaded by now for garbage again.
+
+    Collections that look at every object of Django and the libraries took about a tenth of the
+    time of predictions for 1,000 customers.
+    """
+    gc.collect()
+    gc.freeze()

@@ -5,7 +5,7 @@ Every stored customer is assigned to a version before it serves, so the switch i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import repeat
@@ -53,6 +53,11 @@ class SegmentLabels:
         rows = VersionSegment.objects.filter(version=version).values_list(
             "cluster", "segment_id", "segment__name"
         )
+        return cls.named(rows)
+
+    @classmethod
+    def named(cls, rows: Iterable[tuple[int, int, str]]) -> SegmentLabels:
+        """From cluster, segment id and name of each row."""
         ids: dict[int, int | None] = {NOISE: None}
         names: dict[int, str | None] = {NOISE: None}
         for cluster, segment_id, name in rows:
@@ -61,7 +66,7 @@ class SegmentLabels:
 
 
 def write_assignments(
-    version: ModelVersion,
+    version_id: int,
     customer_ids: Sequence[str],
     prediction: Prediction,
     labels: SegmentLabels,
@@ -71,7 +76,7 @@ def write_assignments(
     """Upsert the assignments of known customers, in one statement."""
     clusters = prediction.labels.tolist()
     rows = zip(
-        repeat(version.pk),
+        repeat(version_id),
         map(labels.ids.__getitem__, clusters),
         prediction.distances.tolist(),
         prediction.status or repeat(""),
@@ -121,7 +126,7 @@ def assign_stored_customers(
         usable = ~model.encoder.missing_required(raw)
         prediction = model.clusters.predict(model.encoder.encode(raw)[usable])
         with transaction.atomic():
-            write_assignments(version, ids[usable].tolist(), prediction, labels, at=at)
+            write_assignments(version.pk, ids[usable].tolist(), prediction, labels, at=at)
         n_left_out += int((~usable).sum())
         n_done += len(chunk)
         on_progress(n_done)

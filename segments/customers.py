@@ -14,6 +14,8 @@ from segments.models import Customer
 
 CHUNK = 10_000
 """Ids in one IN list: below SQLite's smallest default limit of 32,766 parameters."""
+N_SAMPLED = 2_000
+"""Customers looked at to learn which attributes there are."""
 UPSERT = """INSERT INTO segments_customer (customer_id, attributes_json, created_at, updated_at)
     VALUES (%s, %s, %s, %s)
     ON CONFLICT (customer_id) DO UPDATE
@@ -49,6 +51,14 @@ def _merged(stored: str | None, attributes: Mapping[str, Any]) -> str:
     if stored is not None:
         attributes = {**_decode(stored), **attributes}
     return _encode(attributes).decode()
+
+
+def known_attributes() -> list[str]:
+    """The names of attributes, sorted, as the customers stored last have them."""
+    rows = Customer.objects.order_by("-updated_at", "customer_id").values_list(
+        "attributes_json", flat=True
+    )
+    return sorted(set().union(*map(_decode, rows[:N_SAMPLED])))
 
 
 def chunked(ids: list[str], size: int = CHUNK) -> Iterator[list[str]]:

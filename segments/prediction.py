@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import repeat
@@ -14,11 +14,11 @@ from django.db import transaction
 
 from audit import trail
 from ml.clusterers import Prediction
-from ml.records import ID_FIELD, check_records
-from modelregistry import activation
-from modelregistry.models import ModelVersion
+from ml.records import ID_FIELD, RecordTable, check_table
+from modelregistry import artifacts
 from segments.assignment import SegmentLabels, write_assignments
 from segments.customers import upsert_customers
+from segments.serving import ServingVersion, serving_version
 
 AUDIT_ACTION = "segments.predicted"
 MODEL_TYPE_TARGET = "model_type"
@@ -47,7 +47,7 @@ class DensityCustomerSegment(CustomerSegment, frozen=True, gc=False):
 class PredictedSegments:
     """Predictions in the order of the records, and the one version that made them all."""
 
-    version: ModelVersion
+    version: ServingVersion
     predictions: Sequence[CustomerSegment]
     n_stored: int
 
@@ -66,33 +66,34 @@ def predict_segments(
 
     Raises `InvalidRecords`, `NoActiveVersion` or `DamagedArtifact`; then nothing is stored.
     """
-    records = check_records(body, max_records=max_records)
-    version = activation.active_version(model_type)
-    model = activation.load(version, directory=directory)
-    prediction = model.clusters.predict(model.encoder.encode_records(records))
-    labels = SegmentLabels.of(version)
-    answer = _answer(records, prediction, labels)
+    table = check_table(body, max_records=max_records)
+    records = table.records
+    version = serving_version(model_type)
+    model = artifacts.cache.get(version.artifact, directory=directory)
+    encoded = model.encoder.encode_records(records, table=table)
+    prediction = model.clusters.predict(encoded)
+    answer = _answer(table, prediction, version.labels)
     known = [i for i, record in enumerate(records) if ID_FIELD in record] if store else []
     with transaction.atomic():
         if known:
-            _store(version, records, prediction, labels, known=known, at=at)
+            _store(version, records, prediction, known=known, at=at)
         trail.record(
             AUDIT_ACTION,
             by=by,
             target=("model_version", str(version)),
             status_code=200,
             n_items=len(records),
-            details={"n_stored": len(known), "artifact_sha256": version.artifact_sha256},
+            details={"n_stored": len(known), "artifact_sha256": version.artifact.sha256},
         )
     return PredictedSegments(version, answer, len(known))
 
 
 def _answer(
-    records: Sequence[dict[str, Any]], prediction: Prediction, labels: SegmentLabels
+    table: RecordTable, prediction: Prediction, labels: SegmentLabels
 ) -> list[CustomerSegment]:
     clusters = prediction.labels.tolist()
     columns = [
-        map(dict.get, records, repeat(ID_FIELD)),
+        _customer_ids(table),
         map(labels.ids.__getitem__, clusters),
         map(labels.names.__getitem__, clusters),
         prediction.distances.tolist(),
@@ -102,11 +103,16 @@ def _answer(
     return list(map(DensityCustomerSegment, *columns, prediction.status))
 
 
+def _customer_ids(table: RecordTable) -> Iterable[Any]:
+    if table.columns is not None:
+        return table.columns.get(ID_FIELD, repeat(None))
+    return map(dict.get, table.records, repeat(ID_FIELD))
+
+
 def _store(
-    version: ModelVersion,
+    version: ServingVersion,
     records: Sequence[dict[str, Any]],
     prediction: Prediction,
-    labels: SegmentLabels,
     *,
     known: list[int],
     at: datetime,
@@ -118,4 +124,4 @@ def _store(
     upsert_customers(rows, at=at)
     core = None if prediction.core is None else prediction.core[known]
     stored = Prediction(prediction.labels[known], prediction.distances[known], core)
-    write_assignments(version, list(rows), stored, labels, at=at)
+    write_assignments(version.id, list(rows), stored, version.labels, at=at)
