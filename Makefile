@@ -16,7 +16,7 @@ help: ## Show the targets
 
 run: $(VENV)/installed $(VENV)/static ## Set everything up and serve (DATA=customers.csv ID=column for your own)
 	@$(BIN)/python -m segmentation_project.env_file
-	@$(BIN)/python manage.py bootstrap $(if $(DATA),--data "$(DATA)") $(if $(ID),--id "$(ID)") --skip-checks
+	@$(BIN)/python manage.py bootstrap --check-port $(if $(DATA),--data "$(DATA)") $(if $(ID),--id "$(ID)") --skip-checks
 	@exec $(BIN)/python manage.py serve --skip-checks
 
 test: $(VENV)/installed ## Run the tests; needs no service

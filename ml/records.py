@@ -31,6 +31,8 @@ MAX_PROBLEMS = 100  # problems that InvalidRecords keeps; it counts all of them
 BAD_TEXT = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
+# Lawful in the text of an attribute, where people type remarks; not in an id or a name.
+LINE_WHITE = str.maketrans("", "", "\t\n\r")
 
 Columns: TypeAlias = dict[str, Sequence[Scalar]]
 
@@ -366,7 +368,7 @@ def _attribute_problems(index: int, record: dict[object, object]) -> Iterator[Re
 
 def _value_problems(value: object) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
-        yield from _text_problems(value, longest=MAX_TEXT)
+        yield from _text_problems(value, longest=MAX_TEXT, lines_allowed=True)
     elif isinstance(value, (dict, list)):
         yield "nested", "must be a number, true or false, text or null, not a list or an object"
     elif type(value) in _NUMBER_TYPES:
@@ -379,8 +381,10 @@ def _value_problems(value: object) -> Iterator[tuple[str, str]]:
         yield "wrong-type", "must be a number, true or false, text or null"
 
 
-def _text_problems(text: str, *, longest: int) -> Iterator[tuple[str, str]]:
+def _text_problems(
+    text: str, *, longest: int, lines_allowed: bool = False
+) -> Iterator[tuple[str, str]]:
     if len(text) > longest:
         yield "too-long", f"must have at most {longest:,} characters"
-    if BAD_TEXT.search(text) is not None:
+    if BAD_TEXT.search(text.translate(LINE_WHITE) if lines_allowed else text) is not None:
         yield "bad-text", "must not hold control, invisible or broken characters"

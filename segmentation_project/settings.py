@@ -282,5 +282,9 @@ LOGGING = {
         },
     },
     "root": {"handlers": ["console", "file"], "level": api_config.logging.level},
-    "loggers": {"django.request": {"level": "ERROR"}, "py.warnings": {"level": "WARNING"}},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "django-q": {"level": "WARNING"},
+        "py.warnings": {"level": "WARNING"},
+    },
 }

@@ -10,11 +10,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from audit import trail
+from audit.models import AuditEntry
 from segments.customers import upsert_customers
 from segments.models import Customer
+from segments.table_problems import UnreadableTable
 from segments.table_sources import file_sha256
 from segments.tables import CustomerTable, open_table
 
+IMPORTED = "customers.imported"
 Progress = Callable[[float, str], None]
 
 
@@ -52,6 +55,8 @@ def import_customers(
     )
     if not skip_bad_rows:
         table.require_no_problems()
+    if table.info.id_column is None and not replaces_all:
+        refuse_to_renumber(path)
     n_created, n_stored = _store(
         table, path, by=by, replaces_all=replaces_all, on_progress=on_progress
     )
@@ -66,6 +71,21 @@ def import_customers(
         notes=table.info.notes,
         rejects=rejects if n_rejected else None,
     )
+
+
+def refuse_to_renumber(path: Path) -> None:
+    """Row numbers of one file must not overwrite the customers of another."""
+    if Customer.objects.exists() and not was_imported_last(path):
+        raise UnreadableTable(
+            f"{path} has no id column, and its row numbers could be the ids of customers already "
+            "stored: name the column that holds the ids"
+        )
+
+
+def was_imported_last(path: Path) -> bool:
+    """Whether the latest import the trail knows was of a file with this very content."""
+    latest = AuditEntry.objects.filter(action=IMPORTED).order_by("-id").first()
+    return latest is not None and f'"sha256":"{file_sha256(path)}"' in latest.details
 
 
 @transaction.atomic
@@ -88,7 +108,7 @@ def _store(
         n_stored += len(batch)
         on_progress(0.4 + 0.6 * n_stored / table.info.n_rows, "storing")
     trail.record(
-        "customers.imported",
+        IMPORTED,
         by=by,
         target=("file", path.name),
         n_items=n_stored,

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from ml.records import BAD_TEXT, MAX_ID, MAX_TEXT, NUMBER_LIMIT, Scalar
+from ml.records import BAD_TEXT, LINE_WHITE, MAX_ID, MAX_TEXT, NUMBER_LIMIT, Scalar
 
 MISSING_TOKENS = frozenset(("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "#N/A"))
 """Cells that say "no value": the empty cell and what R, pandas, SQL, Python and Excel write."""
@@ -34,8 +34,6 @@ COMMA_NUMBER = re.compile(
 _PLAIN_BYTES = b"0123456789+-.eE\n"
 _FRACTION_BYTES = b".eE"
 _COMMA_TO_POINT = str.maketrans({".": None, ",": "."})
-
-_LINE_WHITE = str.maketrans("", "", "\t\n\r")
 
 
 class ColumnKind(StrEnum):
@@ -290,7 +288,7 @@ def bad_texts(
             continue
         if len(text) > limit:
             bad.append(BadCell(index, "too-long", f"text over {limit:,} characters"))
-        elif BAD_TEXT.search(text.translate(_LINE_WHITE) if lines_allowed else text):
+        elif BAD_TEXT.search(text.translate(LINE_WHITE) if lines_allowed else text):
             bad.append(BadCell(index, "bad-text", "holds a control or invisible character"))
     return bad
 

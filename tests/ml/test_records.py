@@ -99,7 +99,7 @@ def test_an_element_that_is_no_object_is_named_by_its_index(element: object) -> 
         (10**400, "out-of-range"),
         ("x" * (MAX_TEXT + 1), "too-long"),
         ("a\x00b", "bad-text"),
-        ("a\tb", "bad-text"),
+        ("a\x0bb", "bad-text"),
         ("a\x85b", "bad-text"),
         ("a\u202eb", "bad-text"),
         ("a\u2066b", "bad-text"),
@@ -251,3 +251,12 @@ def test_the_quick_answer_agrees_with_the_wording(
         found = error.problems
 
     assert found == tuple(expected)
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "a\tb", "a\r\nb"])
+def test_lines_and_tabs_are_lawful_in_text_but_not_in_an_id_or_a_name(text: str) -> None:
+    assert check_records([{"remark": text}], max_records=1) == [{"remark": text}]
+
+    for record in ({"customer_id": text}, {text: 1}):
+        with pytest.raises(InvalidRecords):
+            check_records([record], max_records=1)

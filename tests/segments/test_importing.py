@@ -90,3 +90,25 @@ def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes) -> None:
         import_customers(path, by=BY)
 
     assert not Customer.objects.exists()
+
+
+def test_row_numbers_never_overwrite_the_customers_of_another_file(tmp_path: Path) -> None:
+    numbered, other = tmp_path / "numbered.csv", tmp_path / "other.csv"
+    numbered.write_text("orders,spend\n1,2.5\n2,3.5\n")
+    other.write_text("orders,spend\n7,9.5\n8,8.5\n")
+    import_customers(numbered, by=BY)
+
+    with pytest.raises(UnreadableTable, match="no id column"):
+        import_customers(other, by=BY)
+
+    assert Customer.objects.get(pk="1").attributes == {"orders": 1, "spend": 2.5}
+
+
+def test_the_same_numbered_file_may_come_again(tmp_path: Path) -> None:
+    path = tmp_path / "numbered.csv"
+    path.write_text("orders,spend\n1,2.5\n2,3.5\n")
+    import_customers(path, by=BY)
+
+    result = import_customers(path, by=BY)
+
+    assert (result.n_created, result.n_updated) == (0, 2)

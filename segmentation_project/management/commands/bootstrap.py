@@ -15,12 +15,14 @@ from django.db.migrations.executor import MigrationExecutor
 
 from audit import trail
 from modelregistry.models import ActiveModel, ModelVersion
+from segmentation_project.management.commands.serve import check_port
 from segments.demo_customers import (
     ID_COLUMN,
     N_DEMO_CUSTOMERS,
     only_demo_customers_are_stored,
     write_demo_file,
 )
+from segments.importing import was_imported_last
 from segments.models import Customer
 
 STAFF_NAME = "admin"
@@ -32,9 +34,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--data", type=Path, help="a customer table; default: the demo shop")
         parser.add_argument("--id", dest="id_column", help="the column of it that holds the ids")
+        parser.add_argument("--check-port", action="store_true", help="see first if it can serve")
 
     def handle(self, *args: Any, **options: Any) -> None:
         data: Path | None = options["data"]
+        if options["check_port"]:
+            check_port(settings.API_HOST, settings.API_PORT)
         if data is not None:
             check_readable(data)
         self.migrate()
@@ -60,6 +65,9 @@ class Command(BaseCommand):
 
     def load_own(self, data: Path, id_column: str | None) -> None:
         """The file takes the place of the untouched demo shop; other customers it updates."""
+        if was_imported_last(data) and Customer.objects.exists():
+            self.stdout.write(f"{data} was imported last; the customers stay as they are.")
+            return
         is_demo = only_demo_customers_are_stored()
         n_before = Customer.objects.count()
         call_command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -14,6 +15,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 POLL_SECONDS = 0.2
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal a process gets when its parent ends."""
 STOP_SECONDS = 35.0
 """A little more than gunicorn's graceful timeout; then what still runs is killed."""
 
@@ -59,12 +62,20 @@ def gunicorn_command() -> list[str]:
 
 
 def worker_command() -> list[str]:
-    return [sys.executable, "manage.py", "qcluster"]
+    return [sys.executable, "manage.py", "qcluster", "--skip-checks"]
 
 
 def start(*command: str) -> subprocess.Popen[bytes]:
     """A process in a group of its own, so that Ctrl-C reaches it through us and only once."""
-    return subprocess.Popen(command, cwd=settings.BASE_DIR, start_new_session=True)
+    return subprocess.Popen(
+        command, cwd=settings.BASE_DIR, start_new_session=True, preexec_fn=end_with_parent
+    )
+
+
+def end_with_parent() -> None:
+    """Where the kernel can (Linux): stop when the parent is killed without a chance to say so."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def stop_all(processes: list[subprocess.Popen[bytes]]) -> None:
