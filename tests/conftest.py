@@ -24,6 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--browser", action="store_true", help="also run the browser tests")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Playwright is for who works on the pages: without `--browser` it need not be installed."""
+    is_unasked = collection_path.name == "browser" and not config.getoption("--browser")
+    return True if is_unasked else None
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The directory of real tables beside the project; CI must have it."""
@@ -39,13 +45,8 @@ SERVICE_URLS = ("TEST_POSTGRES_URL",)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of services whose address nobody gave, and the unasked-for browser."""
-    with_browser = config.getoption("--browser")
-    left_out = [
-        item
-        for item in items
-        if lacks_a_service(item) or (item.get_closest_marker("browser") and not with_browser)
-    ]
+    """Leave out the tests of services whose address nobody gave."""
+    left_out = [item for item in items if lacks_a_service(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
     for item in items:  # `trained` asks for the database too late for pytest-django to see it
