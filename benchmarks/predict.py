@@ -38,6 +38,7 @@ LIBRARIES = (
 GOALS = (
     ("plain service", 1, 1.5),
     ("plain service", 1_000, 5.0),
+    ("floor (stdlib json)", 1_000, 1 / 3),
     ("floor (msgspec)", 1_000, 1 / 3),
 )
 """Compared with, customers a request, and the least ratio of the requests a second."""
