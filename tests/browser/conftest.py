@@ -54,7 +54,14 @@ class Complaints:
             lambda message: message.type == "error" and self.found.append(message.text),
         )
         page.on("pageerror", lambda error: self.found.append(f"page error: {error}"))
-        page.on("requestfailed", lambda request: self.found.append(f"failed: {request.url}"))
+        page.on(
+            "requestfailed",
+            lambda request: (
+                # The browser itself gives up what a page still loads when the next one is opened.
+                request.failure == "net::ERR_ABORTED"
+                or self.found.append(f"failed: {request.url}: {request.failure}")
+            ),
+        )
         page.on(
             "request",
             lambda request: (
