@@ -34,8 +34,9 @@ fix: $(VENV)/installed-dev ## Repair format and lint
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-benchmark: $(VENV)/installed-dev ## Measure predictions against a plain service and a floor
+benchmark: $(VENV)/installed-dev ## Measure predictions beside other services, and the choices of a training
 	$(BIN)/python -m benchmarks.predict
+	$(BIN)/python -m benchmarks.clustering --quick
 
 clean: ## Remove the virtual environment and the caches; data, models and .env stay
 	rm -rf $(VENV) staticfiles .pytest_cache .mypy_cache .ruff_cache .hypothesis

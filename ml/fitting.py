@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from ml.cluster_fits import fit_dbscan, fit_kmeans
+from ml.cluster_fits import continue_kmeans, fit_dbscan, fit_kmeans
 from ml.clusterers import ClusterModel, FloatArray, IntArray, check_encoded
 from ml.evaluation import ClusteringQuality, degenerate_reason, evaluate
 from ml.selection import (
@@ -31,7 +31,6 @@ MAX_EPS = 1e6
 
 Parameters: TypeAlias = dict[str, int | float]
 Progress: TypeAlias = Callable[[float, str], None]
-Trained: TypeAlias = tuple[ClusterModel, IntArray, Parameters, Selection | None]
 
 
 class ParameterError(ValueError):
@@ -40,6 +39,16 @@ class ParameterError(ValueError):
 
 class TooFewCustomers(ValueError):
     """Fewer customers than a model can be trained on."""
+
+
+class Trained(NamedTuple):
+    """What a trainer of one type gives back; the words are those of `Fit`."""
+
+    model: ClusterModel
+    labels: IntArray
+    parameters: Parameters
+    selection: Selection | None
+    warm_started: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,9 @@ class Fit:
     quality : ClusteringQuality
     degenerate_reason : str or None
         Why this clustering does not segment, None when it does.
+    warm_started : bool
+        Whether the clusters were fitted from the initial centres; False where none were given,
+        they did not fit, or a fresh start was clearly better.
     """
 
     model: ClusterModel
@@ -69,6 +81,7 @@ class Fit:
     selection: Selection | None
     quality: ClusteringQuality
     degenerate_reason: str | None
+    warm_started: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +156,7 @@ def fit_clusters(
     *,
     parameters: Mapping[str, object],
     random_state: int = 0,
+    initial_centers: FloatArray | None = None,
     on_progress: Progress | None = None,
 ) -> Fit:
     """Train a model, choosing what the caller leaves open, and judge it.
@@ -157,6 +171,10 @@ def fit_clusters(
         As `parse_parameters` takes them; may be empty.
     random_state : int
         Seed of everything random, unless `parameters` states one.
+    initial_centers : float64 array (k, n_columns), optional
+        Centres of the active version among these rows (`ml.identity.mean_centres`), which k-means
+        starts from as well as afresh, where there are as many as clusters to be fitted and they
+        have the columns of X. DBSCAN has no start.
     on_progress : callable, optional
         Called with the share done (0-1) and what comes next.
 
@@ -171,30 +189,35 @@ def fit_clusters(
     TooFewCustomers
         Fewer than `MIN_CUSTOMERS` rows.
     ValueError
-        X has the wrong shape, dtype or values, or too few distinct rows.
+        X or the initial centres have the wrong shape, dtype or values, or X too few distinct rows.
     """
     stated = parse_parameters(model_type, {"random_state": random_state, **parameters})
     check_encoded(X, "X")
+    if initial_centers is not None:
+        check_encoded(initial_centers, "initial_centers")
     if len(X) < MIN_CUSTOMERS:
         raise TooFewCustomers(f"Training needs at least {MIN_CUSTOMERS} customers, found {len(X)}.")
     report = on_progress or _silent
-    model, labels, complete, selection = _TRAINERS[model_type](X, stated, report)
+    trained = _TRAINERS[model_type](X, stated, initial_centers, report)
     report(0.8, "judging the clusters")
-    quality = evaluate(X, labels, random_state=int(stated["random_state"]))
-    distances = model.predict(X).distances
+    quality = evaluate(X, trained.labels, random_state=int(stated["random_state"]))
+    distances = trained.model.predict(X).distances
     report(1.0, "done")
     return Fit(
-        model=model,
-        labels=labels,
+        model=trained.model,
+        labels=trained.labels,
         distances=distances,
-        parameters=complete,
-        selection=selection,
+        parameters=trained.parameters,
+        selection=trained.selection,
         quality=quality,
         degenerate_reason=degenerate_reason(quality),
+        warm_started=trained.warm_started,
     )
 
 
-def _train_kmeans(X: FloatArray, stated: Parameters, report: Progress) -> Trained:
+def _train_kmeans(
+    X: FloatArray, stated: Parameters, initial_centers: FloatArray | None, report: Progress
+) -> Trained:
     seed = int(stated["random_state"])
     complete: Parameters = {"n_init": DEFAULT_N_INIT, **stated}
     selection = None
@@ -203,16 +226,19 @@ def _train_kmeans(X: FloatArray, stated: Parameters, report: Progress) -> Traine
         selection = choose_n_clusters(X, random_state=seed)
         complete |= selection.chosen
     report(0.6, "fitting k-means")
-    model, labels = fit_kmeans(
-        X,
-        n_clusters=int(complete["n_clusters"]),
-        n_init=int(complete["n_init"]),
-        random_state=seed,
-    )
-    return model, labels, complete, selection
+    n_clusters, n_init = int(complete["n_clusters"]), int(complete["n_init"])
+    if initial_centers is not None and initial_centers.shape == (n_clusters, X.shape[1]):
+        model, labels, warm_started = continue_kmeans(
+            X, initial_centers=initial_centers, n_init=n_init, random_state=seed
+        )
+        return Trained(model, labels, complete, selection, warm_started)
+    model, labels = fit_kmeans(X, n_clusters=n_clusters, n_init=n_init, random_state=seed)
+    return Trained(model, labels, complete, selection)
 
 
-def _train_dbscan(X: FloatArray, stated: Parameters, report: Progress) -> Trained:
+def _train_dbscan(
+    X: FloatArray, stated: Parameters, _initial_centers: FloatArray | None, report: Progress
+) -> Trained:
     complete: Parameters = {"min_samples": default_min_samples(X.shape[1]), **stated}
     selection = None
     if "eps" not in stated:
@@ -224,10 +250,11 @@ def _train_dbscan(X: FloatArray, stated: Parameters, report: Progress) -> Traine
     model, labels = fit_dbscan(
         X, eps=float(complete["eps"]), min_samples=int(complete["min_samples"])
     )
-    return model, labels, complete, selection
+    return Trained(model, labels, complete, selection)
 
 
-_TRAINERS: dict[str, Callable[[FloatArray, Parameters, Progress], Trained]] = {
+_Trainer: TypeAlias = Callable[[FloatArray, Parameters, FloatArray | None, Progress], Trained]
+_TRAINERS: dict[str, _Trainer] = {
     "kmeans": _train_kmeans,
     "dbscan": _train_dbscan,
 }

@@ -17,7 +17,14 @@ from sklearn.cluster import DBSCAN, KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from ml import cluster_fits, clusterers
-from ml.cluster_fits import canonical_order, distinct_rows, fit_dbscan, fit_kmeans
+from ml.cluster_fits import (
+    WARM_START_TOLERANCE,
+    canonical_order,
+    continue_kmeans,
+    distinct_rows,
+    fit_dbscan,
+    fit_kmeans,
+)
 from ml.clusterers import (
     EPS_TOLERANCE,
     MODEL_CLASSES,
@@ -275,6 +282,99 @@ def test_kmeans_drops_centres_that_own_no_row():
 
     assert model.n_clusters == 2
     assert labels.tolist() == [0, 0, 1]
+
+
+def inertia_of(model: KMeansModel, X) -> float:
+    return float(np.sum(model.predict(X).distances ** 2))
+
+
+def test_continued_kmeans_stays_at_an_optimum_that_is_as_good():
+    # Halves of a ring are as good in any direction; a fresh start takes one of its own.
+    angles = np.linspace(0.0, 2 * np.pi, 300, endpoint=False)
+    X = np.column_stack([np.cos(angles), np.sin(angles)])
+    fresh, fresh_labels = fit_kmeans(X, n_clusters=2, random_state=0)
+    turned = np.column_stack([-fresh.centers[:, 1], fresh.centers[:, 0]])
+
+    model, labels, warm_started = continue_kmeans(X, initial_centers=turned, random_state=0)
+
+    assert warm_started
+    fitted = KMeans(2, init=turned, n_init=1).fit(X)
+    assert adjusted_rand_score(fitted.labels_, labels) == 1.0
+    assert adjusted_rand_score(fresh_labels, labels) < 0.1
+    assert inertia_of(model, X) == pytest.approx(fitted.inertia_, rel=1e-9)
+    assert inertia_of(fresh, X) >= (1 - WARM_START_TOLERANCE) * inertia_of(model, X)
+    assert labels.tolist() == model.predict(X).labels.tolist()
+
+
+def test_continued_kmeans_gives_up_a_start_that_a_fresh_one_beats():
+    X = np.repeat([[0.0], [10.0], [100.0]], 50, axis=0)
+    X += np.random.default_rng(0).normal(size=X.shape)
+    # Two centres share the far crowd and the third one holds the other two.
+    trapped = np.array([[5.0], [99.0], [101.0]])
+
+    model, labels, warm_started = continue_kmeans(X, initial_centers=trapped, random_state=0)
+
+    fresh, fresh_labels = fit_kmeans(X, n_clusters=3, random_state=0)
+    assert not warm_started
+    assert model.centers.tobytes() == fresh.centers.tobytes()
+    assert labels.tolist() == fresh_labels.tolist()
+
+
+@pytest.mark.parametrize("tolerance, warm", [(0.049, False), (0.051, True)])
+def test_a_fresh_start_must_be_better_by_more_than_the_tolerance(monkeypatch, tolerance, warm):
+    # A rectangle: halved crosswise the inertia is .95 of that of the halves lengthwise.
+    monkeypatch.setattr(cluster_fits, "WARM_START_TOLERANCE", tolerance)
+    width = 1.0 / np.sqrt(0.95)
+    X = np.array([[0.0, 0.0], [width, 0.0], [0.0, 1.0], [width, 1.0]])
+    lengthwise = np.array([[width / 2, 0.0], [width / 2, 1.0]])
+
+    _, _, warm_started = continue_kmeans(X, initial_centers=lengthwise, random_state=0)
+
+    assert warm_started is warm
+
+
+@settings(max_examples=20, deadline=None)
+@given(LIKERT, st.integers(0, 2**32 - 1))
+def test_the_order_of_rows_does_not_change_a_continued_fit(rows, seed):
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(rows))
+    start = np.unique(rows, axis=0)[:2] + 0.25
+    continued = {"n_init": 2, "random_state": 0}
+
+    model, labels, warm = continue_kmeans(rows, initial_centers=start, **continued)
+    again, permuted, _ = continue_kmeans(rows[order], initial_centers=start, **continued)
+
+    assert permuted.tolist() == labels[order].tolist()
+    assert again.centers.tobytes() == model.centers.tobytes()
+    sizes = np.bincount(labels)
+    assert sizes.tolist() == sorted(sizes, reverse=True)
+
+
+def test_continuing_from_the_own_centres_changes_no_label():
+    X = blobs(n_blobs=5, n_rows=600)
+    model, labels = fit_kmeans(X, n_clusters=5, random_state=0)
+
+    for order in ([0, 1, 2, 3, 4], [3, 1, 4, 0, 2]):
+        start = model.centers[order]
+        _, continued, _ = continue_kmeans(X, initial_centers=start, random_state=7)
+
+        assert continued.tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize(
+    "centers, message",
+    [
+        (np.zeros((2, 3)), "initial_centers: expected 2 columns, found 3"),
+        (np.full((2, 2), np.nan), "initial_centers: row 0, column 0"),
+        (np.zeros((0, 2)), "at least 1"),
+        (np.zeros((21, 2)), "n_clusters=21, but X has only 20 distinct rows"),
+    ],
+)
+def test_bad_initial_centres_are_refused(centers, message):
+    X = blobs(n_rows=20, n_columns=2)
+
+    with pytest.raises(ValueError, match=message):
+        continue_kmeans(X, initial_centers=centers, random_state=0)
 
 
 @pytest.mark.parametrize("eps, expected", [(1.0, [0, 0, 0, 1, 1]), (0.99, [NOISE] * 5)])

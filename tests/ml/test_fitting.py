@@ -120,6 +120,61 @@ def test_stated_parameters_are_obeyed():
     assert dense.selection is not None
 
 
+def ring():
+    """Customers spread evenly over a circle: halves cut in any direction are as good."""
+    angles = np.linspace(0.0, 2 * np.pi, 400, endpoint=False)
+    return np.column_stack([np.cos(angles), np.sin(angles)])
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 60, 90, 120])
+def test_a_retrain_continues_the_initial_centres(degrees):
+    X, angle = ring(), np.deg2rad(degrees + 0.1)
+    towards = np.array([np.cos(angle), np.sin(angle)])
+
+    fit = fit_clusters(
+        "kmeans", X, parameters={"k": 2}, initial_centers=np.array([towards, -towards])
+    )
+
+    assert fit.warm_started
+    assert abs(adjusted_rand_score(X @ towards > 0, fit.labels)) == 1.0
+
+
+@pytest.mark.parametrize("n_clusters, n_columns", [(3, 2), (2, 3)])
+def test_initial_centres_of_another_shape_are_left_alone(n_clusters, n_columns):
+    X = ring()
+    centers = np.arange(float(n_clusters * n_columns)).reshape(n_clusters, n_columns)
+
+    fit = fit_clusters("kmeans", X, parameters={"k": 2}, initial_centers=centers)
+
+    assert not fit.warm_started
+    assert fit.labels.tolist() == fit_clusters("kmeans", X, parameters={"k": 2}).labels.tolist()
+
+
+def test_initial_centres_serve_a_chosen_k_too():
+    X, _ = blobs()
+
+    fit = fit_clusters("kmeans", X, parameters={}, initial_centers=X[:3].copy())
+
+    assert fit.selection.chosen == {"n_clusters": 3}
+    assert fit.warm_started
+
+
+def test_dbscan_has_no_start():
+    X, _ = blobs()
+
+    fit = fit_clusters("dbscan", X, parameters={"eps": 1.5}, initial_centers=X[:3].copy())
+
+    assert not fit.warm_started
+    assert fit.quality.n_clusters == 3
+
+
+def test_initial_centres_that_are_no_numbers_are_refused():
+    X, _ = blobs()
+
+    with pytest.raises(ValueError, match="initial_centers: row 0, column 1"):
+        fit_clusters("kmeans", X, parameters={}, initial_centers=np.array([[0.0, np.nan]]))
+
+
 @pytest.mark.parametrize("eps, reason", [(1e-6, "every customer is noise"), (1e3, "Only one")])
 def test_a_degenerate_fit_says_so(eps, reason):
     X, _ = blobs()

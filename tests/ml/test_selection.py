@@ -14,6 +14,7 @@ from ml.cluster_fits import fit_dbscan, fit_kmeans
 from ml.selection import (
     N_EPS_CANDIDATES,
     Selection,
+    _evidence,
     choose_eps,
     choose_n_clusters,
     default_min_samples,
@@ -55,6 +56,30 @@ def test_a_table_without_segments_is_no_strong_evidence():
     assert selection.evidence != "strong"
 
 
+@pytest.mark.parametrize(
+    "excess, evidence", [(0.009, "none"), (0.011, "weak"), (0.029, "weak"), (0.031, "strong")]
+)
+def test_evidence_needs_size_as_well_as_significance(excess, evidence):
+    copies = np.linspace(0.1, 0.101, 19)[:, None]
+
+    assert _evidence(np.array([0.2]), copies, excess=excess) == evidence
+    assert _evidence(np.array([0.1005]), copies, excess=excess) == "none"
+
+
+def test_close_pairs_of_clusters_are_not_taken_for_one():
+    # Three far groups of two near clusters each: without compactness the answer is three.
+    rng = np.random.default_rng(3)
+    groups = np.array([[0.0, 0.0], [14.0, 0.0], [0.0, 14.0]])
+    middles = np.vstack([groups - 2.0, groups + 2.0])
+    X = middles[np.arange(300) % 6] + rng.normal(size=(300, 2))
+
+    selection = choose_n_clusters(X, candidates=range(2, 8), random_state=0)
+
+    separated = max(selection.curve, key=lambda point: point["excess"] * point["stability"])
+    assert separated["n_clusters"] == 3
+    assert selection.chosen == {"n_clusters": 6}
+
+
 def test_the_curve_has_every_candidate_with_scikit_learns_silhouette():
     X, _ = blobs(n_rows=240, n_blobs=3, spread=4.0)
 
@@ -65,7 +90,8 @@ def test_the_curve_has_every_candidate_with_scikit_learns_silhouette():
         _, labels = fit_kmeans(X, n_clusters=point["n_clusters"], n_init=5, random_state=0)
         assert point["silhouette"] == pytest.approx(silhouette_score(X, labels))
         assert 0 <= point["stability"] <= 1
-        assert point["score"] == pytest.approx(point["excess"] * point["stability"])
+        above = np.sqrt(max(point["excess"], 0.0) * max(point["compactness"], 0.0))
+        assert point["score"] == pytest.approx(above * point["stability"])
 
 
 def test_the_order_of_the_rows_changes_neither_choice():
