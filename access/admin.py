@@ -12,14 +12,13 @@ from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django_q.models import Failure, OrmQ, Schedule, Success
 from rest_framework_api_key.models import APIKey as StockApiKey
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from access.keys import issue, revoke
+from access.keys import issue, refuse_past_expiry, revoke
 from access.models import ApiKey
 from access.scopes import Scope
 from access.staff import ReadOnlyAdmin, RecordedChanges, StaffRequest, actor_of, require
@@ -33,7 +32,13 @@ admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
+SCOPE_PERMISSIONS = {Scope.AUDIT_READ: "audit.view_auditentry"}
+"""What staff must be allowed themselves to put the scope into the hands of a key."""
+
+
 class ApiKeyForm(forms.ModelForm):
+    withheld_scopes: frozenset[str] = frozenset()
+
     scopes = forms.MultipleChoiceField(
         choices=Scope.choices,
         required=False,
@@ -45,13 +50,19 @@ class ApiKeyForm(forms.ModelForm):
         model = ApiKey
         fields = ["name", "scopes", "rate", "expiry_date"]
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        scopes = cast(forms.MultipleChoiceField, self.fields["scopes"])
+        scopes.choices = [
+            choice for choice in Scope.choices if choice[0] not in self.withheld_scopes
+        ]
+
     def clean_scopes(self) -> list[str]:
         return sorted(self.cleaned_data["scopes"])
 
     def clean_expiry_date(self) -> Any:
         expires_at = self.cleaned_data["expiry_date"]
-        if expires_at is not None and expires_at <= timezone.now():
-            raise forms.ValidationError("The key would have expired already.")
+        refuse_past_expiry(expires_at)
         return expires_at
 
 
@@ -79,6 +90,15 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("access.add_apikey")
+
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> type[ApiKeyForm]:
+        form: type[ApiKeyForm] = super().get_form(request, *args, **kwargs)  # this request's own
+        form.withheld_scopes = frozenset(
+            scope
+            for scope, permission in SCOPE_PERMISSIONS.items()
+            if not request.user.has_perm(permission)
+        )
+        return form
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
@@ -146,10 +166,21 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         )
 
 
-@admin.register(User)
-class UserAdmin(DjangoUserAdmin, RecordedChanges):
-    """Staff; only a superuser makes superusers, changes them or hands out permissions."""
+class ChangedBySuperusers:
+    """Seen by permission and changed by superusers: who hands out rights could take them all."""
 
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.is_superuser
+
+
+@admin.register(User)
+class UserAdmin(ChangedBySuperusers, DjangoUserAdmin, RecordedChanges):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -165,18 +196,6 @@ class UserAdmin(DjangoUserAdmin, RecordedChanges):
             "groups": sorted(obj.groups.values_list("name", flat=True)),
         }
 
-    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        fields = super().get_readonly_fields(request, obj)
-        if request.user.is_superuser:
-            return fields
-        return [*fields, "is_superuser", "groups", "user_permissions"]
-
-    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_change_permission(request, obj) and _outranks(request, obj)
-
-    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_delete_permission(request, obj) and _outranks(request, obj)
-
     def get_actions(self, request: HttpRequest) -> Any:
         """Users are deleted one by one: the bulk action asks about no single one of them."""
         return {}
@@ -189,12 +208,8 @@ class UserAdmin(DjangoUserAdmin, RecordedChanges):
             return super().user_change_password(request, id, form_url)
 
 
-def _outranks(request: HttpRequest, user: User | None) -> bool:
-    return request.user.is_superuser or user is None or not user.is_superuser
-
-
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, RecordedChanges):
+class GroupAdmin(ChangedBySuperusers, DjangoGroupAdmin, RecordedChanges):
     def audit_target(self, obj: Any) -> tuple[str, str]:
         return "group", obj.name
 

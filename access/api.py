@@ -64,9 +64,6 @@ class ApiView(APIView):
         self.traced = cast(TracedRequest, request._request)
         self.actor = self.caller(request)
         self.format_kwarg = None
-        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(
-            request
-        )
         try:
             self.perform_authentication(request)
         except APIException:
@@ -78,6 +75,9 @@ class ApiView(APIView):
             self.actor.id, self.actor.label = credential.id, credential.label
         self.count(request, credential=credential)
         self.check_permissions(request)
+        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(
+            request
+        )
         if self.traced.body_refusal is not None:
             raise self.traced.body_refusal
         self.query = self.checked_query(request)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils import timezone
 
 from access.models import ApiKey
 from audit import trail
@@ -28,7 +30,11 @@ def create_key(
 
 @transaction.atomic
 def issue(key: ApiKey, *, by: trail.Actor) -> str:
-    """Give an unsaved key its secret and save it; returns the secret, this once."""
+    """Give an unsaved key its secret and save it; returns the secret, this once.
+
+    Raises ValidationError for bad fields.
+    """
+    refuse_past_expiry(key.expiry_date)
     secret = ApiKey.objects.assign_key(key)
     key.full_clean()
     key.save(force_insert=True)
@@ -44,6 +50,11 @@ def issue(key: ApiKey, *, by: trail.Actor) -> str:
         },
     )
     return secret
+
+
+def refuse_past_expiry(expires_at: datetime | None) -> None:
+    if expires_at is not None and expires_at <= timezone.now():
+        raise ValidationError("The key would have expired already.")
 
 
 @transaction.atomic

@@ -8,10 +8,24 @@ from datetime import datetime
 
 from django.conf import settings
 from django.core.mail import EmailMessage
+from django.db import transaction
+from django.utils import timezone
+from django_q.tasks import async_task
 
 from monitoring.models import DriftReport
 
 logger = logging.getLogger(__name__)
+
+
+def mail_later(report: DriftReport) -> None:
+    """Have the worker mail a committed report: who asked for it does not wait for SMTP."""
+    transaction.on_commit(lambda: async_task("monitoring.mail.mail_stored_report", report.pk))
+
+
+def mail_stored_report(report_id: int) -> bool:
+    """Mail a report unless it went out already. Whether it is out now."""
+    report = DriftReport.objects.select_related("version").get(pk=report_id)
+    return report.mailed_at is not None or mail_report(report, at=timezone.now())
 
 
 def mail_report(report: DriftReport, *, at: datetime) -> bool:

@@ -16,7 +16,8 @@ from access.schema import documented
 from access.scopes import Scope
 from ml.records import check_records
 from monitoring.drift_check import check_drift, recent_records
-from monitoring.models import Source
+from monitoring.mail import mail_later
+from monitoring.models import Source, Verdict
 from monitoring.serializers import DriftQuery, DriftReportSerializer, StatusSerializer
 from monitoring.status import status_of
 from segments.serializers import CustomerField
@@ -54,6 +55,8 @@ class DriftView(ApiView):
             by=self.actor,
             at=now,
         )
+        if report.verdict == Verdict.DRIFT:
+            mail_later(report)
         return Response(DriftReportSerializer(report).data)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import repeat
+from itertools import compress, repeat
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,15 @@ from segments.models import Assignment, Customer, VersionSegment
 
 CHUNK = 10_000
 """Customers assigned in one transaction."""
-# The guard skips a customer erased between reading and writing.
+# The guard skips a customer erased or changed between reading and writing.
 UPSERT = """INSERT INTO segments_assignment
-        (version_id, customer_id, segment_id, distance, status, assigned_at)
-    SELECT %s, customer_id, %s, %s, %s, %s FROM segments_customer WHERE customer_id = %s
+        (version_id, customer_id, segment_id, distance, status, assigned_at, customer_revision)
+    SELECT %s, customer_id, %s, %s, %s, %s, revision FROM segments_customer
+    WHERE revision = %s AND customer_id = %s
     ON CONFLICT (version_id, customer_id) DO UPDATE
     SET segment_id = excluded.segment_id, distance = excluded.distance,
-        status = excluded.status, assigned_at = excluded.assigned_at"""
+        status = excluded.status, assigned_at = excluded.assigned_at,
+        customer_revision = excluded.customer_revision"""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -68,12 +70,13 @@ class SegmentLabels:
 def write_assignments(
     version_id: int,
     customer_ids: Sequence[str],
+    revisions: Sequence[int],
     prediction: Prediction,
     labels: SegmentLabels,
     *,
     at: datetime,
 ) -> None:
-    """Upsert the assignments of known customers, in one statement."""
+    """Upsert the assignments of customers as they stood at their revisions, in one statement."""
     clusters = prediction.labels.tolist()
     rows = zip(
         repeat(version_id),
@@ -81,6 +84,7 @@ def write_assignments(
         prediction.distances.tolist(),
         prediction.status or repeat(""),
         repeat(connection.ops.adapt_datetimefield_value(at)),
+        revisions,
         customer_ids,
         strict=False,  # the repeated values have no end
     )
@@ -89,10 +93,35 @@ def write_assignments(
         cursor.executemany(UPSERT, in_order)
 
 
+def assign(
+    version_id: int,
+    model: TrainedModel,
+    labels: SegmentLabels,
+    *,
+    ids: Sequence[str],
+    records: Sequence[Mapping[str, Any]],
+    revisions: Sequence[int],
+    at: datetime,
+) -> int:
+    """Assign customers from what is stored of them; returns how many could not be."""
+    raw = model.encoder.raw_from_records(records, strict=False)
+    usable = ~model.encoder.missing_required(raw)
+    prediction = model.clusters.predict(model.encoder.encode(raw)[usable])
+    write_assignments(
+        version_id,
+        list(compress(ids, usable)),
+        list(compress(revisions, usable)),
+        prediction,
+        labels,
+        at=at,
+    )
+    return len(ids) - int(np.count_nonzero(usable))
+
+
 def unassigned(version: ModelVersion) -> QuerySet[Customer]:
     """Customers without an assignment to this version, or changed since it was made."""
     fresh = Assignment.objects.filter(
-        version=version, customer=OuterRef("pk"), assigned_at__gte=OuterRef("updated_at")
+        version=version, customer=OuterRef("pk"), customer_revision=OuterRef("revision")
     )
     return Customer.objects.filter(~Exists(fresh))
 
@@ -116,18 +145,17 @@ def assign_stored_customers(
             unassigned(version)
             .filter(customer_id__gt=last)
             .order_by("customer_id")
-            .values_list("customer_id", "attributes_json")[:CHUNK]
+            .values_list("customer_id", "attributes_json", "revision")[:CHUNK]
         )
         if not chunk:
             return n_left_out
         last = chunk[-1][0]
-        ids = np.array([row[0] for row in chunk], dtype=object)
-        raw = model.encoder.raw_from_records([_decode(row[1]) for row in chunk], strict=False)
-        usable = ~model.encoder.missing_required(raw)
-        prediction = model.clusters.predict(model.encoder.encode(raw)[usable])
+        ids, attributes, revisions = zip(*chunk, strict=True)
+        records = list(map(_decode, attributes))
         with transaction.atomic():
-            write_assignments(version.pk, ids[usable].tolist(), prediction, labels, at=at)
-        n_left_out += int((~usable).sum())
+            n_left_out += assign(
+                version.pk, model, labels, ids=ids, records=records, revisions=revisions, at=at
+            )
         n_done += len(chunk)
         on_progress(n_done)
 

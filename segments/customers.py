@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -16,41 +17,58 @@ CHUNK = 10_000
 """Ids in one IN list: below SQLite's smallest default limit of 32,766 parameters."""
 N_SAMPLED = 2_000
 """Customers looked at to learn which attributes there are."""
-UPSERT = """INSERT INTO segments_customer (customer_id, attributes_json, created_at, updated_at)
-    VALUES (%s, %s, %s, %s)
+UPSERT = """INSERT INTO segments_customer
+        (customer_id, attributes_json, created_at, updated_at, revision)
+    VALUES (%s, %s, %s, %s, 1)
     ON CONFLICT (customer_id) DO UPDATE
-    SET attributes_json = excluded.attributes_json, updated_at = excluded.updated_at"""
+    SET attributes_json = excluded.attributes_json, updated_at = excluded.updated_at,
+        revision = segments_customer.revision + 1"""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+@dataclass(frozen=True, slots=True)
+class StoredCustomers:
+    """Customers as they stand after an upsert, in order of id; `n_created` of them are new."""
+
+    ids: list[str]
+    attributes: list[Mapping[str, Any]]
+    revisions: list[int]
+    n_created: int
+
+
 @transaction.atomic
-def upsert_customers(rows: Mapping[str, Mapping[str, Any]], *, at: datetime) -> int:
+def upsert_customers(rows: Mapping[str, Mapping[str, Any]], *, at: datetime) -> StoredCustomers:
     """Insert or update customers; attributes not named in a row keep their stored value.
 
-    Returns how many are new. Rows go in by id, so that two writers never deadlock.
+    Rows go in by id, so that two writers never deadlock.
     """
-    n_stored = 0
+    ids = sorted(rows)
+    found = {key: row for chunk in chunked(ids) for key, row in _locked(chunk).items()}
+    attributes = [
+        {**_decode(found[key][0]), **rows[key]} if key in found else rows[key] for key in ids
+    ]
     moment = connection.ops.adapt_datetimefield_value(at)
-    for ids in chunked(sorted(rows)):
-        stored = dict(
-            Customer.objects.select_for_update()
-            .filter(customer_id__in=ids)
-            .order_by("customer_id")
-            .values_list("customer_id", "attributes_json")
-        )
-        n_stored += len(stored)
-        values = [(key, _merged(stored.get(key), rows[key]), moment, moment) for key in ids]
-        with connection.cursor() as cursor:
-            cursor.executemany(UPSERT, values)
-    return len(rows) - n_stored
+    values = [
+        (key, _encode(row).decode(), moment, moment)
+        for key, row in zip(ids, attributes, strict=True)
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(UPSERT, values)
+    revisions = [found[key][1] + 1 if key in found else 1 for key in ids]
+    return StoredCustomers(ids, attributes, revisions, len(ids) - len(found))
 
 
-def _merged(stored: str | None, attributes: Mapping[str, Any]) -> str:
-    if stored is not None:
-        attributes = {**_decode(stored), **attributes}
-    return _encode(attributes).decode()
+def _locked(ids: list[str]) -> dict[str, tuple[str, int]]:
+    """The stored attributes and revision of those that are stored, locked to the end."""
+    rows = (
+        Customer.objects.select_for_update()
+        .filter(customer_id__in=ids)
+        .order_by("customer_id")
+        .values_list("customer_id", "attributes_json", "revision")
+    )
+    return {key: (attributes, revision) for key, attributes, revision in rows}
 
 
 def known_attributes() -> list[str]:

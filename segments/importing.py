@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from audit import trail
-from audit.models import AuditEntry
+from audit.models import AuditEntry, Outcome
 from segments.customers import upsert_customers
 from segments.models import Customer
+from segments.refused_imports import refusals_recorded
 from segments.table_problems import UnreadableTable
 from segments.table_sources import file_sha256
 from segments.tables import CustomerTable, open_table
@@ -46,20 +48,21 @@ def import_customers(
     """Upsert the customers of a file in one transaction, in place of all stored ones if told so.
 
     Raises `UnreadableTable` for a file that is no table and `InvalidTable` for bad rows (unless
-    they are to be skipped, into `rejects`); then nothing is imported.
+    they are to be skipped, into `rejects`); then nothing is imported, and the trail says so.
     """
-    table = open_table(
-        path,
-        id_column=id_column,
-        on_progress=lambda done, total: on_progress(0.4 * done / max(total, 1), "checking"),
-    )
-    if not skip_bad_rows:
-        table.require_no_problems()
-    if table.info.id_column is None and not replaces_all:
-        refuse_to_renumber(path)
-    n_created, n_stored = _store(
-        table, path, by=by, replaces_all=replaces_all, on_progress=on_progress
-    )
+    with refusals_recorded(IMPORTED, path, by=by):
+        table = open_table(
+            path,
+            id_column=id_column,
+            on_progress=lambda done, total: on_progress(0.4 * done / max(total, 1), "checking"),
+        )
+        if not skip_bad_rows:
+            table.require_no_problems()
+        if table.info.id_column is None and not replaces_all:
+            refuse_to_renumber(path)
+        n_created, n_stored = _store(
+            table, path, by=by, replaces_all=replaces_all, on_progress=on_progress
+        )
     n_rejected = table.info.n_rows - n_stored
     if n_rejected and rejects is not None:
         table.write_rejects(rejects)
@@ -82,10 +85,28 @@ def refuse_to_renumber(path: Path) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class LastImport:
+    """What the trail says of the latest import; `id_column` None means row numbers."""
+
+    id_column: str | None
+    n_created: int
+    n_stored: int
+
+
+def last_import_of(path: Path) -> LastImport | None:
+    """The latest import the trail knows, if it was of a file with this very content."""
+    succeeded = AuditEntry.objects.filter(action=IMPORTED, outcome=Outcome.SUCCEEDED)
+    latest = succeeded.order_by("-id").first()
+    details = {} if latest is None else json.loads(latest.details)
+    if latest is None or details.get("sha256") != file_sha256(path):
+        return None
+    return LastImport(details["id_column"], details["n_created"], latest.n_items or 0)
+
+
 def was_imported_last(path: Path) -> bool:
     """Whether the latest import the trail knows was of a file with this very content."""
-    latest = AuditEntry.objects.filter(action=IMPORTED).order_by("-id").first()
-    return latest is not None and f'"sha256":"{file_sha256(path)}"' in latest.details
+    return last_import_of(path) is not None
 
 
 @transaction.atomic
@@ -104,7 +125,7 @@ def _store(
     if replaces_all:
         Customer.objects.all().delete()
     for batch in table.batches():
-        n_created += upsert_customers(dict(batch), at=at)
+        n_created += upsert_customers(dict(batch), at=at).n_created
         n_stored += len(batch)
         on_progress(0.4 + 0.6 * n_stored / table.info.n_rows, "storing")
     trail.record(

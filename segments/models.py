@@ -30,6 +30,7 @@ class Customer(models.Model):
     attributes_json = models.TextField("attributes", default="{}")
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField(db_index=True)
+    revision = models.PositiveBigIntegerField(default=1, help_text="Counts the changes.")
 
     class Meta:
         ordering = ["customer_id"]
@@ -99,6 +100,9 @@ class Assignment(models.Model):
     distance = models.FloatField(help_text="In encoded units, to the centre or core sample.")
     status = models.CharField(max_length=8, choices=Status, blank=True)
     assigned_at = models.DateTimeField()
+    customer_revision = models.PositiveBigIntegerField(
+        help_text="The customer's revision that it was made from; another one means it is stale."
+    )
 
     class Meta:
         default_permissions = ("view",)

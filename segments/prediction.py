@@ -16,7 +16,10 @@ from audit import trail
 from ml.clusterers import Prediction
 from ml.records import ID_FIELD, RecordTable, check_table
 from modelregistry import artifacts
-from segments.assignment import SegmentLabels, write_assignments
+from modelregistry.activation import NoActiveVersion
+from modelregistry.artifacts import DamagedArtifact
+from modelregistry.models import ModelType
+from segments.assignment import SegmentLabels, assign
 from segments.customers import upsert_customers
 from segments.serving import ServingVersion, serving_version
 
@@ -64,6 +67,9 @@ def predict_segments(
 ) -> PredictedSegments:
     """Predict, store the customers who have an id unless told not to, leave one audit entry.
 
+    The answer is about the records as they were sent; a stored customer keeps the attributes that
+    a record does not name, and is assigned by all of them.
+
     Raises `InvalidRecords`, `NoActiveVersion` or `DamagedArtifact`; then nothing is stored.
     """
     table = check_table(body, max_records=max_records)
@@ -76,7 +82,7 @@ def predict_segments(
     known = [i for i, record in enumerate(records) if ID_FIELD in record] if store else []
     with transaction.atomic():
         if known:
-            _store(version, records, prediction, known=known, at=at)
+            _store([records[i] for i in known], directory=directory, at=at)
         trail.record(
             AUDIT_ACTION,
             by=by,
@@ -109,19 +115,26 @@ def _customer_ids(table: RecordTable) -> Iterable[Any]:
     return map(dict.get, table.records, repeat(ID_FIELD))
 
 
-def _store(
-    version: ServingVersion,
-    records: Sequence[dict[str, Any]],
-    prediction: Prediction,
-    *,
-    known: list[int],
-    at: datetime,
-) -> None:
+def _store(records: Sequence[dict[str, Any]], *, directory: Path, at: datetime) -> None:
+    """Upsert customers and assign them to every version that serves, not the asked one only."""
     rows = {}
-    for i in known:
-        attributes = dict(records[i])
+    for record in records:
+        attributes = dict(record)
         rows[attributes.pop(ID_FIELD)] = attributes
-    upsert_customers(rows, at=at)
-    core = None if prediction.core is None else prediction.core[known]
-    stored = Prediction(prediction.labels[known], prediction.distances[known], core)
-    write_assignments(version.id, list(rows), stored, version.labels, at=at)
+    stored = upsert_customers(rows, at=at)
+    for model_type in ModelType.values:
+        try:
+            # Read within the transaction: an activation meanwhile must find them assigned.
+            version = serving_version(model_type)
+            model = artifacts.cache.get(version.artifact, directory=directory)
+        except (NoActiveVersion, DamagedArtifact):  # that type is assigned when it serves again
+            continue
+        assign(
+            version.id,
+            model,
+            version.labels,
+            ids=stored.ids,
+            records=stored.attributes,
+            revisions=stored.revisions,
+            at=at,
+        )

@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from audit import trail
 from segments.customers import CHUNK, upsert_customers
 from segments.purchases import UNITS, Purchases, PurchaseTally, TotalTooLarge
+from segments.refused_imports import refusals_recorded
 from segments.table_problems import UnreadableTable
 from segments.table_sources import file_sha256
 from segments.transaction_columns import TransactionColumns
 from segments.transaction_files import TransactionFile
 
+IMPORTED = "transactions.imported"
 Progress = Callable[[float, str], None]
 Rfm = dict[str, int | float]
 
@@ -97,18 +99,20 @@ def import_transactions(
 
     Columns that are not named are told by their names. Raises `UnreadableTable` for a file that
     cannot be read so and `InvalidTable` for bad rows (unless they are to be skipped, into
-    `rejects`); then nothing is imported. The same file and day give the same attributes again.
+    `rejects`); then nothing is imported, and the trail says so. The same file and day give the
+    same attributes again.
     """
-    file = TransactionFile(
-        path,
-        customer_column=customer_column,
-        date_column=date_column,
-        amount_column=amount_column,
-        invoice_column=invoice_column,
-        on_progress=lambda done, total: on_progress(READ_SHARE * done / total, "adding up"),
-    )
-    table = rfm_table(file, as_of=as_of, skip_bad_rows=skip_bad_rows)
-    n_created = _store(table, file, by=by, on_progress=on_progress)
+    with refusals_recorded(IMPORTED, path, by=by):
+        file = TransactionFile(
+            path,
+            customer_column=customer_column,
+            date_column=date_column,
+            amount_column=amount_column,
+            invoice_column=invoice_column,
+            on_progress=lambda done, total: on_progress(READ_SHARE * done / total, "adding up"),
+        )
+        table = rfm_table(file, as_of=as_of, skip_bad_rows=skip_bad_rows)
+        n_created = _store(table, file, by=by, on_progress=on_progress)
     if file.n_bad_rows and rejects is not None:
         file.write_rejects(rejects)
     return TransactionsImport(
@@ -190,11 +194,11 @@ def _store(
     n_created = n_stored = 0
     with transaction.atomic():
         for batch in table.batches():
-            n_created += upsert_customers(batch, at=at)
+            n_created += upsert_customers(batch, at=at).n_created
             n_stored += len(batch)
             on_progress(READ_SHARE + (1 - READ_SHARE) * n_stored / len(table.ids), "storing")
         trail.record(
-            "transactions.imported",
+            IMPORTED,
             by=by,
             target=("file", file.path.name),
             n_items=n_stored,

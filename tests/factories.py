@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -89,5 +90,10 @@ def make_trained_models(*, n_customers: int = 300) -> TrainedModels:
     )
 
 
-def make_key(*, scopes: Sequence[str], **fields: Any) -> tuple[ApiKey, str]:
-    return create_key(name="tests", scopes=scopes, by=BY, **fields)
+def make_key(
+    *, scopes: Sequence[str], expires_at: datetime | None = None, **fields: Any
+) -> tuple[ApiKey, str]:
+    key, secret = create_key(name="tests", scopes=scopes, by=BY, **fields)
+    if expires_at is not None:  # possibly past, which no key is issued with
+        ApiKey.objects.filter(pk=key.pk).update(expiry_date=expires_at)
+    return key, secret

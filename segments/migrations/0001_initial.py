@@ -22,6 +22,10 @@ class Migration(migrations.Migration):
                 ("attributes_json", models.TextField(default="{}", verbose_name="attributes")),
                 ("created_at", models.DateTimeField()),
                 ("updated_at", models.DateTimeField(db_index=True)),
+                (
+                    "revision",
+                    models.PositiveBigIntegerField(default=1, help_text="Counts the changes."),
+                ),
             ],
             options={
                 "ordering": ["customer_id"],
@@ -75,6 +79,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("assigned_at", models.DateTimeField()),
+                (
+                    "customer_revision",
+                    models.PositiveBigIntegerField(
+                        help_text="The customer's revision that it was made from; another one means it is stale."
+                    ),
+                ),
                 (
                     "version",
                     models.ForeignKey(

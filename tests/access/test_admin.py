@@ -107,6 +107,23 @@ def test_issuing_needs_its_permission(db: None) -> None:
     assert not ApiKey.objects.exists()
 
 
+def test_only_who_reads_the_trail_may_let_a_key_read_it(db: None) -> None:
+    fields = {"name": "crm", "scopes": ["audit:read"]}
+    without = staff(VIEW, ADD)
+
+    offered = without.get(ADD_KEY).content.decode()
+    refused = without.post(ADD_KEY, fields)
+
+    assert 'value="predict"' in offered and 'value="audit:read"' not in offered
+    assert "scopes" in refused.context["adminform"].form.errors
+    assert not ApiKey.objects.exists()
+    auditor = staff(VIEW, ADD, "audit.view_auditentry", name="auditor")
+    assert 'value="audit:read"' in auditor.get(ADD_KEY).content.decode()
+    auditor.post(ADD_KEY, fields)
+    assert ApiKey.objects.get().scopes == ["audit:read"]
+    assert 'value="audit:read"' not in without.get(ADD_KEY).content.decode()
+
+
 def test_a_key_is_not_edited_or_deleted(db: None) -> None:
     key, _ = make_key(scopes=["predict"])
     client = superuser()
@@ -225,25 +242,61 @@ def permission_id(name: str) -> int:
     return user.user_permissions.get().pk
 
 
-def test_who_manages_users_cannot_make_or_touch_a_superuser(db: None) -> None:
-    root = User.objects.create_superuser("root", password=PASSWORD)
-    manager = staff("auth.view_user", "auth.change_user", "auth.delete_user", name="manager")
-    bob = make_user(name="bob")
+def test_only_superusers_change_users_and_groups(db: None) -> None:
+    acts = ("view", "add", "change", "delete")
+    rights = [f"auth.{act}_{kind}" for act in acts for kind in ("user", "group")]
+    manager = staff(*rights, name="manager", groups=("operator",))
+    bob, group = make_user(name="bob"), Group.objects.get(name="operator")
+    held = set(group.permissions.values_list("pk", flat=True))
+    user_fields = {"usable_password": "true", "password1": "taken-1-x", "password2": "taken-1-x"}
+    posts = {
+        reverse("admin:auth_user_add"): {"username": "eve", **user_fields},
+        reverse("admin:auth_user_change", args=[bob.pk]): user_form(bob, is_superuser="on"),
+        reverse("admin:auth_user_password_change", args=[bob.pk]): user_fields,
+        reverse("admin:auth_user_delete", args=[bob.pk]): {"post": "yes"},
+        reverse("admin:auth_group_add"): {"name": "eves"},
+        reverse("admin:auth_group_change", args=[group.pk]): {
+            "name": "operator",
+            "permissions": [permission_id("audit.view_auditentry")],
+        },
+        reverse("admin:auth_group_delete", args=[group.pk]): {"post": "yes"},
+    }
+    before = last_entry_id()
 
-    manager.post(
-        reverse("admin:auth_user_change", args=[bob.pk]), user_form(bob, is_superuser="on")
-    )
-    password = manager.post(
-        reverse("admin:auth_user_password_change", args=[root.pk]),
-        {"usable_password": "true", "password1": "taken-over-1", "password2": "taken-over-1"},
-    )
-    deleted = manager.post(reverse("admin:auth_user_delete", args=[root.pk]), {"post": "yes"})
+    answers = {url: manager.post(url, fields).status_code for url, fields in posts.items()}
 
+    assert answers == dict.fromkeys(posts, 403)
     bob.refresh_from_db()
-    root.refresh_from_db()
-    assert not bob.is_superuser
-    assert (password.status_code, deleted.status_code) == (403, 403)
-    assert root.check_password(PASSWORD)
+    assert not bob.is_superuser and bob.check_password(PASSWORD)
+    assert set(group.permissions.values_list("pk", flat=True)) == held
+    assert not User.objects.filter(username="eve").exists()
+    assert not Group.objects.filter(name="eves").exists()
+    assert entries_after(before) == []
+
+
+def test_groups_are_not_deleted_in_bulk_but_by_superusers(db: None) -> None:
+    group = Group.objects.create(name="keepers")
+    bulk = {"action": "delete_selected", "_selected_action": [group.pk], "post": "yes"}
+
+    staff("auth.view_group", "auth.delete_group").post(reverse("admin:auth_group_changelist"), bulk)
+
+    assert Group.objects.filter(pk=group.pk).exists()
+
+
+def test_users_and_groups_are_seen_by_permission(db: None) -> None:
+    bob, group = make_user(name="bob"), Group.objects.create(name="keepers")
+    viewer = staff("auth.view_user", "auth.view_group", name="viewer")
+    other = staff(name="other")
+    pages = [
+        reverse("admin:auth_user_change", args=[bob.pk]),
+        reverse("admin:auth_group_change", args=[group.pk]),
+        reverse("admin:auth_user_changelist"),
+        reverse("admin:auth_group_changelist"),
+    ]
+
+    assert [viewer.get(page).status_code for page in pages] == [200] * 4
+    assert [other.get(page).status_code for page in pages] == [403] * 4
+    assert bob.password not in viewer.get(pages[0]).content.decode()
 
 
 def test_history_is_the_audit_trail_of_the_object(db: None) -> None:

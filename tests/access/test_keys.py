@@ -43,6 +43,7 @@ def test_the_secret_is_stored_nowhere() -> None:
         {"scopes": [], "rate": "60 per minute"},
         {"scopes": [], "rate": "5/x"},
         {"scopes": [], "name": ""},
+        {"scopes": [], "expires_at": timezone.now() - timedelta(seconds=1)},
     ],
 )
 def test_a_key_with_nonsense_is_not_made(fields: dict[str, object]) -> None:
@@ -84,6 +85,7 @@ def test_the_command_shows_the_key_once_and_it_works() -> None:
     [
         ["--expires", "soon"],
         ["--expires", "2999-02-31T00:00:00"],
+        ["--expires", "2001-01-31T00:00:00"],
         ["--rate", "fast"],
         ["--rate", "60/m\n"],
     ],

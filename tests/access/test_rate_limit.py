@@ -11,6 +11,7 @@ from django.test import Client, RequestFactory
 from access.authentication import Credential
 from access.rate_limit import count_request
 from access.scopes import ALL_SCOPES, Scope
+from audit.models import AuditEntry
 from tests.expectations import one_entry, problem_of
 from tests.factories import make_key
 
@@ -115,3 +116,11 @@ def test_pages_without_a_key_are_not_limited(settings: Any) -> None:
     statuses = [Client().get(path).status_code for path in ("/", "/healthz", "/", "/healthz")]
 
     assert statuses == [200, 200, 200, 200]
+
+
+def test_an_answer_in_no_accepted_form_counts_like_any_other(api: Client) -> None:
+    answer = api.get("/models", headers={"Accept": "application/xml"})
+
+    assert answer.status_code == 406
+    assert "RateLimit" in answer.headers
+    assert AuditEntry.objects.get().actor_id == "bootstrap"

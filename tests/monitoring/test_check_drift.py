@@ -16,11 +16,13 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from audit.models import AuditEntry
+from modelregistry.artifacts import DamagedArtifact
 from monitoring import mail
 from monitoring.management.commands.check_drift import EXIT_DRIFT, EXIT_INSUFFICIENT
 from monitoring.models import DriftReport
 from segments.customers import upsert_customers
 from segments.models import Customer
+from tests.expectations import one_entry
 from tests.factories import TrainedModels, make_records
 from tests.smtp_sink import smtp_sink
 
@@ -201,11 +203,61 @@ def test_nonsense_is_one_clear_line(
     assert not DriftReport.objects.exists()
 
 
-def test_without_a_version_there_is_nothing_to_compare(db: None) -> None:
-    with pytest.raises(CommandError, match="No version"):
+@pytest.mark.parametrize(
+    ("arguments", "message", "target"),
+    [
+        ([], "No version", ""),
+        (["--model-type", "dbscan"], "No version of dbscan", "dbscan"),
+    ],
+)
+def test_without_a_version_there_is_nothing_to_compare(
+    db: None, arguments: list[str], message: str, target: str
+) -> None:
+    with (
+        one_entry(action="drift.checked", outcome="failed", target_id=target) as entries,
+        pytest.raises(CommandError, match=message),
+    ):
+        call_command("check_drift", *arguments)
+
+    assert json.loads(entries[0].details) == {"code": "no-active-version"}
+
+
+def test_a_damaged_artifact_leaves_the_entry_of_a_failure(
+    trained: TrainedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*args: Any, **kwargs: Any) -> None:
+        raise DamagedArtifact("altered")
+
+    monkeypatch.setattr("modelregistry.activation.load", damaged)
+
+    with (
+        one_entry(action="drift.checked", outcome="failed") as entries,
+        pytest.raises(CommandError, match="altered"),
+    ):
         call_command("check_drift")
-    with pytest.raises(CommandError, match="No version of dbscan"):
-        call_command("check_drift", "--model-type", "dbscan")
+
+    assert json.loads(entries[0].details) == {"code": "damaged-artifact"}
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [("", "unreadable-table"), ("customer_id,orders\na,1\nb,2,secret\nc,4\n", "invalid-table")],
+)
+def test_a_refused_table_leaves_the_entry_of_a_refusal(
+    trained: TrainedModels, tmp_path: Path, content: str, code: str
+) -> None:
+    path = tmp_path / "current.csv"
+    path.write_text(content)
+
+    with (
+        one_entry(action="drift.checked", outcome="refused", actor_id="check_drift") as entries,
+        pytest.raises(CommandError),
+    ):
+        call_command("check_drift", "--input", str(path))
+
+    assert json.loads(entries[0].details)["code"] == code
+    assert "secret" not in entries[0].details
+    assert not DriftReport.objects.exists()
 
 
 def test_one_run_at_a_time(trained: TrainedModels, settings: Any) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
+from monitoring.mail import mail_stored_report
 from monitoring.models import DriftReport
 from segments.models import Assignment, Customer
 from tests.bad_input import BAD_BODIES, BAD_FEATURES, BadBody
@@ -60,6 +62,51 @@ def test_doubled_orders_are_drift_and_the_report_names_them(
     assert {row["segment"] for row in body["report"]["segments"]} <= {
         None, *trained.kmeans.segments.values_list("segment_id", flat=True)
     }  # fmt: skip
+
+
+def test_drift_queues_the_mail_and_the_worker_sends_it_once(
+    trained: TrainedModels,
+    api: Client,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    mailoutbox: list[Any],
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    queued: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("monitoring.mail.async_task", lambda *args: queued.append(args))
+    settings.EMAIL_HOST, settings.ALERT_EMAIL = "mail.example.com", "team@example.com"
+    changed = [record | {"orders": record["orders"] * 3 + 5} for record in others(200)]
+
+    with django_capture_on_commit_callbacks(execute=True):
+        body = post(api, changed).json()
+
+    assert queued == [("monitoring.mail.mail_stored_report", body["id"])]
+    assert mailoutbox == []
+    assert import_string(queued[0][0]) is mail_stored_report
+    assert mail_stored_report(body["id"]) and mail_stored_report(body["id"])
+    assert [(mail.subject, mail.to) for mail in mailoutbox] == [
+        ("Drift: kmeans 1", ["team@example.com"])
+    ]
+    assert DriftReport.objects.get(pk=body["id"]).mailed_at is not None
+
+
+@pytest.mark.parametrize(("n_current", "verdict"), [(200, "ok"), (5, "insufficient_data")])
+def test_without_drift_no_mail_is_queued(
+    trained: TrainedModels,
+    api: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Any,
+    n_current: int,
+    verdict: str,
+) -> None:
+    queued: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("monitoring.mail.async_task", lambda *args: queued.append(args))
+
+    with django_capture_on_commit_callbacks(execute=True) as callbacks:
+        body = post(api, others(n_current)).json()
+
+    assert body["verdict"] == verdict
+    assert (queued, callbacks) == ([], [])
 
 
 def test_few_customers_are_insufficient_data(trained: TrainedModels, api: Client) -> None:

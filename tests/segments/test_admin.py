@@ -95,7 +95,10 @@ def test_bad_rows_are_shown_by_line_and_column_and_nothing_is_imported(db: None)
         ("4", "customer_id"),
     ]
     assert "Nothing was imported: 2 problems" in response.content.decode()
-    assert not Customer.objects.exists() and not entries_after(before)
+    assert not Customer.objects.exists()
+    (entry,) = entries_after(before)
+    assert (entry.action, entry.outcome, entry.actor_id) == ("customers.imported", "refused", "ann")
+    assert json.loads(entry.details)["n_problems"] == 2
 
 
 def test_bad_rows_are_skipped_when_told_so_and_named(db: None) -> None:

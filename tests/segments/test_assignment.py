@@ -108,8 +108,8 @@ def test_a_customer_erased_meanwhile_is_not_assigned(trained: TrainedModels) -> 
     Customer.objects.get(pk=erased).delete()
 
     write_assignments(
-        trained.kmeans.pk, [record["customer_id"] for record in trained.records[:2]], prediction,
-        SegmentLabels.of(trained.kmeans), at=timezone.now(),
+        trained.kmeans.pk, [record["customer_id"] for record in trained.records[:2]], [1, 1],
+        prediction, SegmentLabels.of(trained.kmeans), at=timezone.now(),
     )  # fmt: skip
 
     assigned = Assignment.objects.filter(version=trained.kmeans)
@@ -141,6 +141,27 @@ def test_the_database_keeps_clusters_apart(trained: TrainedModels, change: dict[
 def test_an_assignment_made_before_a_change_does_not_count(trained: TrainedModels) -> None:
     customer = Customer.objects.first()
     assert customer is not None
-    Customer.objects.filter(pk=customer.pk).update(updated_at=timezone.now() + timedelta(seconds=5))
+    Customer.objects.filter(pk=customer.pk).update(revision=2)
 
     assert [c.pk for c in unassigned(trained.kmeans)] == [customer.pk]
+
+
+def test_an_assignment_from_an_older_revision_is_not_written_and_found_stale(
+    trained: TrainedModels,
+) -> None:
+    model = load(trained.kmeans, directory=settings.MODEL_DIR)
+    key = trained.records[0]["customer_id"]
+    prediction = model.clusters.predict(model.encoder.encode_records(trained.records[:1]))
+    before = Assignment.objects.get(version=trained.kmeans, customer=key)
+    earlier = before.assigned_at - timedelta(hours=1)
+    upsert_customers({key: {"total_spend": 90_000}}, at=earlier)  # began before, commits after
+
+    write_assignments(
+        trained.kmeans.pk, [key], [1], prediction,
+        SegmentLabels.of(trained.kmeans), at=timezone.now(),
+    )  # fmt: skip
+
+    assert Assignment.objects.get(version=trained.kmeans, customer=key).assigned_at == (
+        before.assigned_at
+    )
+    assert list(unassigned(trained.kmeans)) == [Customer.objects.get(pk=key)]

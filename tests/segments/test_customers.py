@@ -20,15 +20,17 @@ NOW = timezone.now()
 
 
 def test_new_customers_are_created_and_known_ones_updated() -> None:
-    assert upsert_customers({"a": {"x": 1}, "b": {"x": 2}}, at=NOW) == 2
+    assert upsert_customers({"a": {"x": 1}, "b": {"x": 2}}, at=NOW).n_created == 2
 
     later = NOW + timedelta(hours=1)
-    assert upsert_customers({"b": {"x": 3, "y": "new"}, "c": {}}, at=later) == 1
+    after = upsert_customers({"c": {}, "b": {"y": "new"}}, at=later)
 
+    assert (after.ids, after.revisions, after.n_created) == (["b", "c"], [2, 1], 1)
+    assert after.attributes == [{"x": 2, "y": "new"}, {}]
     stored = {c.pk: (c.attributes, c.created_at, c.updated_at) for c in Customer.objects.all()}
     assert stored == {
         "a": ({"x": 1}, NOW, NOW),
-        "b": ({"x": 3, "y": "new"}, NOW, later),
+        "b": ({"x": 2, "y": "new"}, NOW, later),
         "c": ({}, later, later),
     }
 
@@ -65,7 +67,7 @@ def test_what_was_sent_is_what_is_stored(attributes: dict[str, Any]) -> None:
 def test_many_chunks_store_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(customers.chunked, "__defaults__", (7,))
 
-    n_created = upsert_customers({f"c-{n}": {"n": n} for n in range(30)}, at=NOW)
+    n_created = upsert_customers({f"c-{n}": {"n": n} for n in range(30)}, at=NOW).n_created
 
     assert n_created == Customer.objects.count() == 30
     assert [len(chunk) for chunk in chunked(list("abcdefgh"))] == [7, 1]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from audit.models import AuditEntry
 from segments.demo_shop import demo_customers, write_demo_customers
 from segments.importing import import_customers
 from segments.models import Customer
@@ -56,14 +55,18 @@ def test_importing_again_updates(tmp_path: Path) -> None:
 def test_one_bad_row_refuses_the_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text(BAD)
-    n_entries = AuditEntry.objects.count()
 
-    with pytest.raises(InvalidTable) as refusal:
+    with (
+        one_entry(action="customers.imported", outcome="refused", target_id="bad.csv") as entries,
+        pytest.raises(InvalidTable) as refusal,
+    ):
         import_customers(path, by=BY)
 
     assert {problem.line for problem in refusal.value.problems} == {3, 5}
     assert not Customer.objects.exists()
-    assert AuditEntry.objects.count() == n_entries
+    details = json.loads(entries[0].details)
+    assert (details["code"], details["n_problems"]) == ("invalid-table", 2)
+    assert details["problem_codes"] == sorted({p.code for p in refusal.value.problems})
 
 
 def test_bad_rows_can_be_skipped_into_a_file(tmp_path: Path) -> None:
@@ -86,9 +89,13 @@ def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file.csv"
     path.write_bytes(content)
 
-    with pytest.raises(UnreadableTable, match="file.csv"):
+    with (
+        one_entry(action="customers.imported", outcome="refused", target_id="file.csv") as entries,
+        pytest.raises(UnreadableTable, match="file.csv"),
+    ):
         import_customers(path, by=BY)
 
+    assert json.loads(entries[0].details) == {"code": "unreadable-table"}
     assert not Customer.objects.exists()
 
 
@@ -108,6 +115,19 @@ def test_the_same_numbered_file_may_come_again(tmp_path: Path) -> None:
     path = tmp_path / "numbered.csv"
     path.write_text("orders,spend\n1,2.5\n2,3.5\n")
     import_customers(path, by=BY)
+
+    result = import_customers(path, by=BY)
+
+    assert (result.n_created, result.n_updated) == (0, 2)
+
+
+def test_a_refused_file_is_not_the_one_imported_last(tmp_path: Path) -> None:
+    path, refused = tmp_path / "numbered.csv", tmp_path / "refused.csv"
+    path.write_text("orders,spend\n1,2.5\n2,3.5\n")
+    refused.write_bytes(b"")
+    import_customers(path, by=BY)
+    with pytest.raises(UnreadableTable):
+        import_customers(refused, by=BY)
 
     result = import_customers(path, by=BY)
 

@@ -382,3 +382,29 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_customers(
         counts.append(len(queries))
 
     assert counts[0] == counts[1] <= 12
+
+
+def test_a_stored_customer_is_assigned_in_every_version_that_serves(
+    trained: TrainedModels, api: Client
+) -> None:
+    record = {**trained.records[0], "customer_id": "new", "total_spend": 9_000.0}
+
+    api.post("/predict/kmeans", [record], content_type="application/json")
+
+    asked = api.post("/predict/dbscan?store=false", [record], content_type="application/json")
+    stored = Assignment.objects.get(version=trained.dbscan, customer="new")
+    assert asked.json()["predictions"][0]["distance"] == stored.distance
+    assert asked.json()["predictions"][0]["segment"] == stored.segment_id
+
+
+def test_a_stored_customer_is_assigned_by_all_that_is_stored(
+    trained: TrainedModels, api: Client
+) -> None:
+    whole = {**trained.records[0], "customer_id": "new", "age": 88}
+    part = {name: value for name, value in whole.items() if name != "age"}
+    first = api.post("/predict/kmeans", [whole], content_type="application/json").json()
+
+    api.post("/predict/kmeans", [part], content_type="application/json")
+
+    stored = Assignment.objects.get(version=trained.kmeans, customer="new")
+    assert stored.distance == first["predictions"][0]["distance"]

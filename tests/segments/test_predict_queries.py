@@ -14,8 +14,9 @@ from tests.factories import TrainedModels, make_key, make_records
 
 # The key; the version with its segments; savepoint, audit entry, release.
 N_WITHOUT_STORING = 5
-# Besides, within that savepoint: savepoint, read what is stored, upsert, release; assignments.
-N_WITH_STORING = N_WITHOUT_STORING + 5
+# Besides, within that savepoint: savepoint, read what is stored, upsert, release; for each type
+# that serves its version and the assignments.
+N_WITH_STORING = N_WITHOUT_STORING + 4 + 2 * 2
 
 
 @pytest.fixture

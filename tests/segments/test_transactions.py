@@ -541,13 +541,21 @@ def test_an_import_leaves_one_entry_without_values(write):
 
 
 @pytest.mark.django_db
-def test_a_bad_row_imports_nothing_and_leaves_no_entry(write):
+def test_a_bad_row_imports_nothing_and_leaves_the_entry_of_a_refusal(write):
     path = write(HEADER + "ann,2025-01-01,1\n" * 50 + "bob,2025-99-01,1\n")
 
     with pytest.raises(CommandError, match=r"line 52, column date: not a date"):
         call_command("import_transactions", path)
 
-    assert (Customer.objects.count(), AuditEntry.objects.count()) == (0, 0)
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.outcome, entry.target_id) == (
+        "transactions.imported",
+        "refused",
+        "sales.csv",
+    )
+    details = json.loads(entry.details)
+    assert (details["code"], details["n_problems"]) == ("invalid-table", 1)
+    assert not Customer.objects.exists()
 
 
 @pytest.mark.django_db

@@ -20,17 +20,21 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from audit import trail
+from audit.models import Outcome
 from modelregistry.activation import NoActiveVersion
 from modelregistry.artifacts import DamagedArtifact
 from modelregistry.models import ActiveModel, ModelType
 from monitoring.drift_check import check_drift, recent_records
 from monitoring.mail import mail_report
 from monitoring.models import DriftReport, Source, Verdict
+from segments.refused_imports import refusal_details
 from segments.table_problems import InvalidTable, UnreadableTable
 from segments.tables import open_table
 
 EXIT_DRIFT = 3
 EXIT_INSUFFICIENT = 4
+Refusal = UnreadableTable | InvalidTable
+Failure = NoActiveVersion | DamagedArtifact
 
 
 class Command(BaseCommand):
@@ -60,6 +64,7 @@ class Command(BaseCommand):
 
     def compare(self, options: dict[str, Any]) -> list[DriftReport]:
         now = timezone.now()
+        by = trail.Actor.command("check_drift")
         try:
             records, source = current_customers(options, now=now)
             return [
@@ -75,6 +80,7 @@ class Command(BaseCommand):
                 for model_type in checked_types(options["model_type"])
             ]
         except (UnreadableTable, InvalidTable, NoActiveVersion, DamagedArtifact) as error:
+            record_failure(error, model_type=options["model_type"], by=by)
             raise CommandError(str(error)) from error
 
     def show(self, report: DriftReport) -> None:
@@ -86,13 +92,25 @@ class Command(BaseCommand):
             )
 
 
+def record_failure(error: Refusal | Failure, *, model_type: str | None, by: trail.Actor) -> None:
+    """The entry of a run that compared nothing, or not all that it was to compare."""
+    details: dict[str, object]
+    if isinstance(error, Refusal):
+        outcome, details = Outcome.REFUSED, refusal_details(error)
+    else:
+        code = "no-active-version" if isinstance(error, NoActiveVersion) else "damaged-artifact"
+        outcome, details = Outcome.FAILED, {"code": code}
+    target = ("model_type", model_type) if model_type else ("", "")
+    trail.record("drift.checked", by=by, target=target, outcome=outcome, details=details)
+
+
 def checked_types(model_type: str | None) -> list[str]:
     if model_type:
         return [model_type]
     active = ActiveModel.objects.filter(active__isnull=False).order_by("model_type")
     found = list(active.values_list("model_type", flat=True))
     if not found:
-        raise CommandError("No version is active; train one and activate it.")
+        raise NoActiveVersion("any model type")
     return found
 
 
