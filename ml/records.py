@@ -221,7 +221,11 @@ def _are_plainly_sound(body: list[object], *, ids_required: bool) -> bool:
 
 def _are_sound_names(names: Iterable[str]) -> bool:
     known = list(names)
-    return set(map(type, known)) <= {str} and _are_sound_texts(known, longest=MAX_NAME)
+    return (
+        set(map(type, known)) <= {str}
+        and "" not in known
+        and _are_sound_texts(known, longest=MAX_NAME)
+    )
 
 
 def _value_columns(records: list[dict[str, Scalar]]) -> Iterable[Sequence[Scalar]]:
@@ -358,12 +362,18 @@ def _attribute_problems(index: int, record: dict[object, object]) -> Iterator[Re
             detail = f"the name of attribute {position} must be text"
             yield RecordProblem(index, None, "wrong-type", detail)
             continue
-        bad_names = list(_text_problems(name, longest=MAX_NAME))
+        bad_names = list(_name_problems(name))
         for code, detail in bad_names:
             yield RecordProblem(index, None, code, f"the name of attribute {position} {detail}")
         for code, detail in _value_problems(value):
             # A bad name is not repeated: it would carry its hidden characters into the answer.
             yield RecordProblem(index, None if bad_names else name, code, detail)
+
+
+def _name_problems(name: str) -> Iterator[tuple[str, str]]:
+    if not name:
+        yield "empty", "must not be empty"
+    yield from _text_problems(name, longest=MAX_NAME)
 
 
 def _value_problems(value: object) -> Iterator[tuple[str, str]]:

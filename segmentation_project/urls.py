@@ -25,16 +25,19 @@ class ModelTypeConverter:
         return value
 
 
+swagger = SpectacularSwaggerView.as_view(url_name="schema")
+redoc = SpectacularRedocView.as_view(url_name="schema")
+
 register_converter(ModelTypeConverter, "model_type")
 
 urlpatterns = [
     path("", views.root, name="root"),
     path("healthz", views.read_only(healthz), name="healthz"),
     path("readyz", views.read_only(readyz), name="readyz"),
-    path("schema", SpectacularAPIView.as_view(), name="schema"),
-    path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("schema", views.read_only(SpectacularAPIView.as_view()), name="schema"),
+    path("docs", views.read_only(swagger), name="docs"),
     path("docs/problems", views.problem_types, name="problem-types"),
-    path("redoc", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    path("redoc", views.read_only(redoc), name="redoc"),
     path("models", ModelsView.as_view(), name="models"),
     path("predict/<model_type:model_type>", PredictView.as_view(), name="predict"),
     path("model/status/<model_type:model_type>", StatusView.as_view(), name="model-status"),

@@ -78,7 +78,9 @@ def import_customers(
 
 def refuse_to_renumber(path: Path) -> None:
     """Row numbers of one file must not overwrite the customers of another."""
-    if Customer.objects.exists() and not was_imported_last(path):
+    last = last_import_of(path)
+    was_numbered = last is not None and last.id_column is None
+    if Customer.objects.exists() and not was_numbered:
         raise UnreadableTable(
             f"{path} has no id column, and its row numbers could be the ids of customers already "
             "stored: name the column that holds the ids"
@@ -102,11 +104,6 @@ def last_import_of(path: Path) -> LastImport | None:
     if latest is None or details.get("sha256") != file_sha256(path):
         return None
     return LastImport(details["id_column"], details["n_created"], latest.n_items or 0)
-
-
-def was_imported_last(path: Path) -> bool:
-    """Whether the latest import the trail knows was of a file with this very content."""
-    return last_import_of(path) is not None
 
 
 @transaction.atomic

@@ -24,6 +24,7 @@ from segments.table_columns import (
     ColumnTally,
     Converter,
     LearnedColumn,
+    allowed_bad_cells,
     ids_from_text,
     ids_from_values,
     text_converter,
@@ -284,23 +285,34 @@ class _IdCandidate:
         self.index = index
         self.convert = convert
         self.flaw = ""
+        self._n_cells = 0
+        self._n_flawed = 0
         self._seen = _SeenIds()
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether so few cells are flawed that their rows are bad, and not the choice of column."""
+        return self._n_flawed <= allowed_bad_cells(self._n_cells)
+
     def add(self, raw: RawBatch) -> None:
-        """Look at a batch, unless a flaw is known already."""
-        if self.flaw:
-            return
+        """Count the cells of a batch that are no id, and keep the first flaw in words."""
         ids, bad = self.convert(raw.columns[self.index])
         repeats = self._seen.add(ids, raw.lines)
+        self._n_cells += len(ids)
+        if not bad and not repeats and None not in ids:
+            return
+        flawed = {line for line, customer_id in zip(raw.lines, ids, strict=True) if not customer_id}
+        flawed.update(repeats, (raw.lines[cell.index] for cell in bad))
+        self._n_flawed += len(flawed)
+        if self.flaw:
+            return
         if None in ids:
             self.flaw = f"line {raw.lines[ids.index(None)]:,} has none"
         elif bad:
             self.flaw = f"line {raw.lines[bad[0].index]:,}: {bad[0].detail}"
-        elif repeats:
+        else:
             line, first = next(iter(repeats.items()))
             self.flaw = f"line {line:,} repeats that of line {first:,}"
-        if self.flaw:
-            self._seen = _SeenIds()  # a flawed column needs no memory
 
 
 def open_table(
@@ -368,7 +380,7 @@ def _chosen_id(
         return given, []
     notes: list[str] = []
     for candidate in candidates:
-        if not candidate.flaw:
+        if candidate.is_sound:
             return candidate.index, notes
         notes.append(f"{names[candidate.index]} is not taken as the id: {candidate.flaw}")
     return None, [*notes, f"no id column: rows are numbered 1 to {n_rows:,}"]

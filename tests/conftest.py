@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.core.cache import caches
 from django.db import connection, transaction
@@ -77,6 +79,8 @@ def flush_may_empty_the_trail() -> Iterator[None]:
         append_only.install(connection)
         for model_type in ModelType.values:  # as the migrations left them
             ActiveModel.objects.create(model_type=model_type)
+        import_module("segments.migrations.0002_lost_jobs_schedule").create_schedule(apps, None)
+        import_module("access.migrations.0002_staff_groups").create_groups(apps, None)
 
     TransactionTestCase._fixture_teardown = tear_down_without_triggers
     yield

@@ -119,6 +119,15 @@ def test_a_bad_value_is_named_by_record_and_field(
     assert places(error) == [(1, "b", code)]
 
 
+@pytest.mark.parametrize("others", [{"a": 2, "": 1}, {"a": 2}], ids=["columns", "records"])
+def test_an_attribute_without_a_name_is_refused(others: dict[str, object]) -> None:
+    error = refusal([others, {"a": 2, "": 1}])
+
+    assert places(error)[-1] == (1, None, "empty")
+    assert error.problems[-1].detail == "the name of attribute 2 must not be empty"
+    assert error.n_problems == 1 + ("" in others)
+
+
 @pytest.mark.parametrize("value", [NUMBER_LIMIT, -(10**15), 0, "", "x" * MAX_TEXT, "50 €\u00a0net"])
 def test_values_on_the_limit_pass(value: object) -> None:
     records = [{"a": value}, {"a": None}]

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.module_loading import import_string
+from django_q.models import OrmQ, Schedule
+from django_q.scheduler import scheduler
+from django_q.signing import SignedPackage
 
 from audit.models import AuditEntry
 from ml.features import UnknownFeature
@@ -179,6 +185,28 @@ def test_a_job_that_lost_its_process_fails_with_its_version(trained: TrainedMode
     version.refresh_from_db()
     assert (version.stage, TrainingJob.objects.get(version=version).state) == ("failed", "failed")
     assert fail_lost_jobs() == 0
+
+
+def test_the_worker_looks_for_lost_jobs_every_minute(db: None) -> None:
+    migration = import_module("segments.migrations.0002_lost_jobs_schedule")
+    migration.create_schedule(apps, None)
+
+    schedule = Schedule.objects.get(func="segments.training.fail_lost_jobs")
+
+    assert import_string(schedule.func) is fail_lost_jobs
+    assert (schedule.schedule_type, schedule.minutes, schedule.repeats) == ("I", 1, -1)
+
+
+def test_what_the_schedule_leaves_for_the_worker_can_be_run(db: None) -> None:
+    scheduler()
+
+    package = SignedPackage.loads(OrmQ.objects.get().payload)
+
+    assert (package["func"], package["args"], package["kwargs"]) == (
+        "segments.training.fail_lost_jobs", (), {},
+    )  # fmt: skip
+    assert package["save"] is False
+    assert Schedule.objects.get().next_run > timezone.now()
 
 
 def test_a_queued_job_is_run_by_one_worker_alone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -195,6 +196,25 @@ def test_no_route_takes_another_method(
 
     problem_of(response, status=405, code="method-not-allowed")
     assert response.headers["Allow"] == ("POST" if route.method == "POST" else "GET, HEAD")
+
+
+@pytest.mark.parametrize("name", [name for name, r in ROUTES.items() if r.access == PUBLIC])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_no_public_route_takes_another_method(db: None, name: str, method: str) -> None:
+    for path in ROUTES[name].paths:
+        for accept in ("*/*", "text/html"):
+            response = Client(headers={"Accept": accept}).generic(method, path)
+
+            problem_of(response, status=405, code="method-not-allowed")
+            assert response.headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_a_page_of_the_api_loads_nothing_from_elsewhere(db: None, path: str) -> None:
+    page = Client().get(path).text
+
+    assert "/static/drf_spectacular_sidecar/" in page
+    assert not re.findall(r"(?:https?:)?//(?!testserver)[a-z0-9-]+\.[a-z]", page)
 
 
 @pytest.mark.parametrize(("route", "path"), api_paths())

@@ -275,6 +275,46 @@ def test_a_likely_id_column_that_repeats_is_no_id(write):
     assert rows_of(table)["3"] == {"age": 50, "user_id": 7}
 
 
+FLAWS = {"missing-id": "", "duplicate-id": "c0", "bad-text": "c\u200b{}"}
+
+
+@pytest.mark.parametrize(("code", "cell"), FLAWS.items())
+@pytest.mark.parametrize("name", ["id", "CustomerID", "client_number"])
+@pytest.mark.parametrize("size", [7, 10_000])
+def test_a_few_flawed_cells_make_bad_rows_and_no_other_ids(
+    write, monkeypatch, code, cell, name, size
+):
+    monkeypatch.setattr("segments.tables.BATCH_ROWS", size)
+    cells = [f"c{n}" for n in range(95)] + [cell.format(n) for n in range(5)]
+    table = open_table(write(f"{name},age\n" + "".join(f"{cell},30\n" for cell in cells)))
+
+    assert table.info.id_column == name
+    assert codes(table) == [(line, name, code) for line in range(97, 102)]
+    assert list(rows_of(table)) == cells[:95]
+    assert table.info.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("n_good", "n_missing", "is_id"),
+    [(4, 1, True), (3, 1, False), (12, 3, True), (12, 4, False), (950, 50, True), (949, 51, False)],
+)
+def test_an_id_column_bears_as_many_flaws_as_a_column_of_numbers(write, n_good, n_missing, is_id):
+    cells = [""] * n_missing + [f"c{n}" for n in range(n_good)]
+    table = open_table(write("id,age\n" + "".join(f"{cell},30\n" for cell in cells)))
+
+    assert table.info.id_column == ("id" if is_id else None)
+    assert table.n_bad_rows == (n_missing if is_id else 0)
+    assert bool(table.info.notes) is not is_id
+
+
+def test_a_few_flawed_cells_of_a_typed_id_column_make_bad_rows(tmp_path):
+    ids = pa.array([float(n) for n in range(17)] + [None, 2.5, 3.0])
+    table = open_table(write_parquet(tmp_path / "t.parquet", id=ids, age=pa.array([30] * 20)))
+
+    assert [code for _, _, code in codes(table)] == ["missing-id", "bad-id", "duplicate-id"]
+    assert list(rows_of(table)) == [str(n) for n in range(17)]
+
+
 def test_the_better_named_of_two_id_columns_is_taken(write):
     table = open_table(write("id,customer_id\n1,a\n2,b\n"))
 

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
 from audit import trail
@@ -22,7 +22,7 @@ from segments.demo_customers import (
     only_demo_customers_are_stored,
     write_demo_file,
 )
-from segments.importing import was_imported_last
+from segments.importing import LastImport, last_import_of
 from segments.models import Customer
 
 STAFF_NAME = "admin"
@@ -48,6 +48,7 @@ class Command(BaseCommand):
         self.create_staff()
 
     def migrate(self) -> None:
+        check_database()
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             self.stdout.write("Preparing the database")
@@ -64,22 +65,32 @@ class Command(BaseCommand):
             call_command("import_customers", data, id_column=ID_COLUMN, stdout=self.stdout)
 
     def load_own(self, data: Path, id_column: str | None) -> None:
-        """The file takes the place of the untouched demo shop; other customers it updates."""
-        if was_imported_last(data) and Customer.objects.exists():
+        """The file takes the place of the untouched demo shop; other customers it updates.
+
+        Under another id column it takes the place of its own customers too, not of joined ones.
+        """
+        last = last_import_of(data) if Customer.objects.exists() else None
+        if last is not None and id_column in (None, last.id_column):
             self.stdout.write(f"{data} was imported last; the customers stay as they are.")
             return
+        is_renamed = last is not None and are_all_stored_by(last)
         is_demo = only_demo_customers_are_stored()
         n_before = Customer.objects.count()
         call_command(
             "import_customers",
             data,
             id_column=id_column,
-            replaces_all=is_demo,
+            replaces_all=is_demo or is_renamed,
             stdout=self.stdout,
         )
         if is_demo:
             self.stdout.write(
                 "They take the place of the demo customers; the models are trained anew."
+            )
+        elif is_renamed:
+            self.stdout.write(
+                f"The ids are now those of {id_column}: they take the place of the same file's "
+                "customers under their former ids; the models are trained anew."
             )
         elif n_before:
             self.stdout.write(
@@ -138,6 +149,25 @@ class Command(BaseCommand):
                 ]
             )
         )
+
+
+def are_all_stored_by(last: LastImport) -> bool:
+    """Whether the import made every stored customer: none was there before, none came since."""
+    return last.n_created == last.n_stored == Customer.objects.count()
+
+
+def check_database() -> None:
+    """Refuse in one line, with the setting to look at, a database that cannot be opened."""
+    try:
+        connection.ensure_connection()
+    except DatabaseError as error:
+        reason = " ".join(str(error).split())
+        if password := connection.settings_dict["PASSWORD"]:
+            reason = reason.replace(password, "***")
+        place = f"DB_PATH ({connection.settings_dict['NAME']})"
+        if connection.vendor != "sqlite":
+            place = "DATABASE_URL"
+        raise CommandError(f"The database that {place} names cannot be opened: {reason}") from error
 
 
 def check_readable(path: Path) -> None:
