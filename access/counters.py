@@ -34,6 +34,13 @@ INCREMENT = """UPDATE counter SET value = value + :delta
     WHERE name = :name AND expires_at > :now RETURNING value"""
 
 
+class OwnConnection(sqlite3.Connection):
+    """A thread's connection, closed when the thread that held it is gone."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class SQLiteCounterCache(BaseCache):
     """Counters in an SQLite file of their own, shared by the processes of one machine.
 
@@ -106,7 +113,11 @@ class SQLiteCounterCache(BaseCache):
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = sqlite3.connect(
-                self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None
+                self._path,
+                timeout=BUSY_TIMEOUT_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,  # the one that closes it may be another
+                factory=OwnConnection,
             )
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=OFF")
