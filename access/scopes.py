@@ -7,6 +7,8 @@ from django.db import models
 
 class Scope(models.TextChoices):
     MODELS_READ = "models:read", "models:read: see models, versions and their quality"
+    MODELS_TRAIN = "models:train", "models:train: train versions, cancel and retry trainings"
+    MODELS_ACTIVATE = "models:activate", "models:activate: activate versions and roll back"
     PREDICT = "predict", "predict: ask for segments, and store customers with them"
     SEGMENTS_READ = "segments:read", "segments:read: list customers with their segment"
     DRIFT_RUN = "drift:run", "drift:run: compare customers with the reference"

@@ -111,7 +111,7 @@ class ClusterDescription:
         Of those features; rarely the same for two clusters of one version.
     features : tuple of FeatureProfile
     low_confidence_share : float in 0-1 or None
-        Customers of the cluster below `LOW_CONFIDENCE`; None when no confidence was given.
+        Customers of the cluster below `LOW_CONFIDENCE`; None when no confidence is known.
     """
 
     cluster: int
@@ -141,6 +141,7 @@ def describe_clusters(
     raw : mapping of feature name to float64 array of shape (n_samples,), in raw units
     labels : int64 array of shape (n_samples,); -1 is noise
     confidence : float64 array of shape (n_samples,), 1 - d1 / d2 in 0-1, optional
+        NaN for customers whose confidence is not known: the share is that of the others.
 
     Returns
     -------
@@ -271,10 +272,13 @@ def _describe(
         distinguishing=tuple(differences[:N_DISTINGUISHING]),
         suggested_name=_name(differences),
         features=profiles,
-        low_confidence_share=(
-            None if confidence is None else float((confidence[members] < LOW_CONFIDENCE).mean())
-        ),
+        low_confidence_share=None if confidence is None else _low_share(confidence[members]),
     )
+
+
+def _low_share(confidence: FloatArray) -> float | None:
+    known = confidence[~np.isnan(confidence)]
+    return float((known < LOW_CONFIDENCE).mean()) if len(known) else None
 
 
 def _profile(everyone: _Everyone, values: FloatArray, as_of: date) -> FeatureProfile:

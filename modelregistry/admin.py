@@ -31,7 +31,7 @@ from modelregistry.models import (
 )
 from segments.assignment import activate, roll_back
 from segments.customers import known_attributes
-from segments.training import LOST_AFTER, queue_training
+from segments.jobs import LOST_AFTER, queue_training
 
 STATE_LABELS = {
     State.ACTIVE.value: "success",

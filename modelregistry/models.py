@@ -60,6 +60,9 @@ class ModelVersion(models.Model):
     selection = models.JSONField(null=True, help_text="How k or eps was chosen.")
     metrics = models.JSONField(default=dict)
     schema = models.JSONField(default=dict, help_text="The features and how they are encoded.")
+    identity = models.JSONField(
+        null=True, help_text="What became of the segments of the version that served at training."
+    )
     degenerate_reason = models.TextField(blank=True)
     n_customers = models.PositiveBigIntegerField(help_text="Customers it was trained on.")
     n_assigned = models.PositiveBigIntegerField(default=0)
@@ -168,10 +171,11 @@ class JobState(models.TextChoices):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class TrainingJob(models.Model):
-    """One training asked for in the admin and run by the background worker."""
+    """One training, run by the background worker or by the command that asked for it."""
 
     model_type = models.CharField(max_length=16, choices=ModelType)
     parameters = models.JSONField(default=dict, blank=True)
@@ -186,6 +190,10 @@ class TrainingJob(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    retry_of = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="retries"
+    )
     queued_by = models.CharField(max_length=200)
     queued_by_id = models.CharField(max_length=150, blank=True)
 

@@ -17,13 +17,16 @@ from django.db import transaction
 from django.db.models import Max
 
 from audit import trail
-from ml.description import ClusterDescription, describe_clusters
 from ml.encoder import FeatureEncoder
+from ml.fitting import Fit
+from ml.identity import IdentityResult
 from ml.reference_profile import ReferenceProfile
 from ml.schema_learning import learn_schema
 from modelregistry import artifacts
 from modelregistry.artifacts import TrainedModel
+from modelregistry.described_clusters import DescribedCluster, describe_fit
 from modelregistry.models import ModelVersion, Stage, TrainingJob
+from modelregistry.succession import Predecessor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,11 +37,15 @@ STRAY_AFTER_SECONDS = 86_400
 
 @dataclass(frozen=True, slots=True)
 class FittedVersion:
-    """A version with its row and artifact, and its clusters described; not yet a candidate."""
+    """A version with its row and artifact, and its clusters described; not yet a candidate.
+
+    `identity` says which segments of the predecessor its clusters continue; None without one.
+    """
 
     version: ModelVersion
     model: TrainedModel
-    clusters: list[ClusterDescription]
+    clusters: list[DescribedCluster]
+    identity: IdentityResult | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +62,17 @@ def train_version(
     frame: pd.DataFrame,
     request: TrainingRequest,
     *,
+    predecessor: Predecessor | None,
     job: TrainingJob,
     directory: Path,
     by: trail.Actor,
     at: datetime,
     on_progress: Progress,
 ) -> FittedVersion:
-    """Fit, save the artifact, insert the row. Raises ValueError for data that cannot be used."""
+    """Fit, describe, save the artifact, insert the row.
+
+    Raises ValueError for data that cannot be used.
+    """
     from ml.fitting import fit_clusters  # scikit-learn: never in a web process
 
     started = time.monotonic()
@@ -69,11 +80,20 @@ def train_version(
     schema = learn_schema(frame, as_of=at.date(), features=request.features)
     encoder = FeatureEncoder(schema)
     raw = encoder.raw_from_frame(frame)
+    X = encoder.encode(raw)
     fit = fit_clusters(
         request.model_type,
-        encoder.encode(raw),
+        X,
         parameters=request.parameters,
-        on_progress=lambda share, step: on_progress(0.1 + 0.6 * share, step),
+        initial_centers=predecessor.centres(X) if predecessor else None,
+        on_progress=lambda share, step: on_progress(0.1 + 0.5 * share, step),
+    )
+    on_progress(0.6, "describing the segments")
+    clusters = describe_fit(schema, raw, X, fit)
+    identity = (
+        predecessor.matched(fit.labels, [each.description for each in clusters], encoder)
+        if predecessor
+        else None
     )
     on_progress(0.72, "describing the reference customers")
     profile = ReferenceProfile.fit(schema, raw, fit.labels)
@@ -93,6 +113,7 @@ def train_version(
             "selection": fit.selection.to_dict() if fit.selection else None,
             "metrics": fit.quality.to_dict(),
             "schema": schema.to_dict(),
+            "identity": _identity(predecessor, identity, fit),
             "degenerate_reason": fit.degenerate_reason or "",
             "n_customers": len(frame),
             "artifact": artifact.name,
@@ -108,7 +129,23 @@ def train_version(
         named=set(ModelVersion.objects.values_list("artifact", flat=True)),
         older_than=time.time() - STRAY_AFTER_SECONDS,
     )
-    return FittedVersion(version, model, describe_clusters(schema, raw, fit.labels))
+    return FittedVersion(version, model, clusters, identity)
+
+
+def _identity(
+    predecessor: Predecessor | None, identity: IdentityResult | None, fit: Fit
+) -> dict[str, Any] | None:
+    """What the version's row keeps of the comparison; what became of each cluster is beside it."""
+    if predecessor is None or identity is None:
+        return None
+    return {
+        "compared_with": predecessor.number,
+        "basis": identity.basis,
+        "n_shared": identity.n_shared,
+        "kept_share": identity.kept_share,
+        "retired": list(identity.retired),
+        "warm_started": fit.warm_started,
+    }
 
 
 @transaction.atomic

@@ -46,6 +46,15 @@ class Customer(models.Model):
         return decoded
 
 
+class Fate(models.TextChoices):
+    """What a cluster is to the segments of the version that served when it was trained."""
+
+    KEPT = "kept", "kept: continues the segment"
+    MERGED = "merged", "merged: several segments have most of their customers here"
+    SPLIT = "split", "split: a part of a segment"
+    NEW = "new", "new"
+
+
 class Segment(models.Model):
     """A lasting business identity: its id is never reused, its name stays with it."""
 
@@ -72,6 +81,22 @@ class VersionSegment(models.Model):
     n_customers = models.PositiveBigIntegerField()
     share = models.FloatField()
     medians = models.JSONField(default=dict, help_text="Median or commonest value by feature.")
+    features = models.JSONField(default=list, help_text="Each feature beside everyone's.")
+    distinguishing = models.JSONField(default=list, help_text="What sets it apart, most first.")
+    rule = models.JSONField(null=True, help_text="A short rule with its precision and recall.")
+    stability = models.FloatField(
+        null=True, help_text="Mean Jaccard similarity to itself over bootstrapped trainings."
+    )
+    low_confidence_share = models.FloatField(
+        null=True, help_text="Share of its customers that are nearly as close to another."
+    )
+    fate = models.CharField(max_length=8, choices=Fate, default=Fate.NEW)
+    match_score = models.FloatField(
+        null=True, help_text="Overlap with the segment it keeps, or with the nearest to it, 0-1."
+    )
+    related_segments = models.JSONField(
+        default=list, help_text="Other segments it took in or came from."
+    )
 
     class Meta:
         ordering = ["version_id", "cluster"]

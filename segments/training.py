@@ -1,139 +1,30 @@
-"""Training as staff ask for it: a job, a version, its segments, everybody assigned.
-
-The command, the admin and (later) the API queue or run the same job; a job that lost its process
-is found by its heartbeat and fails with a reason.
-"""
+"""From the stored customers to a candidate: a version, its segments, everybody assigned."""
 
 from __future__ import annotations
 
-import logging
-import threading
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Iterable
 from pathlib import Path
 
-from django.conf import settings
-from django.db import OperationalError, connection, transaction
+import numpy as np
+from django.db import transaction
 from django.utils import timezone
-from django_q.tasks import async_task
 
 from audit import trail
-from audit.models import ActorKind, Outcome
+from ml.identity import SegmentMatch
 from modelregistry import training
-from modelregistry.models import JobState, ModelVersion, Stage, TrainingJob
+from modelregistry.activation import pointer_of
+from modelregistry.models import ModelVersion, TrainingJob
+from modelregistry.succession import Predecessor
 from modelregistry.training import FittedVersion, Progress, TrainingRequest
 from segments.assignment import assign_stored_customers
-from segments.frames import customers_frame
-from segments.models import Customer, Segment, VersionSegment
+from segments.frames import UNASSIGNED, ReferenceTable, reference_table
+from segments.models import Customer, Fate, Segment, VersionSegment
 
-logger = logging.getLogger(__name__)
-
-HEARTBEAT_SECONDS = 5.0
-LOST_AFTER = timedelta(seconds=60)
+MAX_NAME = 90
+"""Characters of a suggested name, so that a number still fits behind it."""
 
 
-def queue_training(request: TrainingRequest, *, by: trail.Actor) -> TrainingJob:
-    """Leave the job to the background worker."""
-    with transaction.atomic():
-        job = _create_job(request, by=by)
-        trail.record(
-            "training.queued",
-            by=by,
-            target=("training_job", job.pk),
-            details={"model_type": job.model_type, "parameters": job.parameters},
-        )
-        transaction.on_commit(lambda: async_task("segments.training.run_queued", job.pk))
-    return job
-
-
-def run_queued(job_id: int) -> None:
-    """The worker's task: run the job unless another worker has it."""
-    fail_lost_jobs()
-    if not _claim(job_id):
-        return
-    job = TrainingJob.objects.get(pk=job_id)
-    by = trail.Actor(ActorKind.SYSTEM, id="worker", label=f"worker, for {job.queued_by}")
-    _run(job, directory=settings.MODEL_DIR, by=by, on_progress=lambda share, step: None)
-
-
-def train_now(
-    request: TrainingRequest, *, directory: Path, by: trail.Actor, on_progress: Progress
-) -> ModelVersion:
-    """Train in this process and return the candidate. Raises ValueError for unusable data."""
-    fail_lost_jobs()
-    job = _create_job(request, by=by)
-    _claim(job.pk)
-    return _run(job, directory=directory, by=by, on_progress=on_progress)
-
-
-def fail_lost_jobs() -> int:
-    """Fail jobs whose process is gone, with their half-made versions; returns how many."""
-    now = timezone.now()
-    lost = TrainingJob.objects.filter(state=JobState.RUNNING, heartbeat_at__lt=now - LOST_AFTER)
-    reason = "The process that trained it was stopped."
-    n_lost = 0
-    for job in lost:
-        with transaction.atomic():
-            n_lost += lost.filter(pk=job.pk).update(
-                state=JobState.FAILED, error=reason, finished_at=now
-            )
-            ModelVersion.objects.filter(trainingjob=job, stage=Stage.TRAINING).update(
-                stage=Stage.FAILED, failure=reason
-            )
-            trail.record(
-                "model_version.training_failed",
-                by=trail.Actor.system("watchdog"),
-                target=("training_job", job.pk),
-                outcome=Outcome.FAILED,
-                details={"reason": reason},
-            )
-    return n_lost
-
-
-def _create_job(request: TrainingRequest, *, by: trail.Actor) -> TrainingJob:
-    return TrainingJob.objects.create(
-        model_type=request.model_type,
-        parameters=dict(request.parameters),
-        features=list(request.features) if request.features else None,
-        note=request.note,
-        queued_by=by.label,
-        queued_by_id=by.id,
-    )
-
-
-def _claim(job_id: int) -> bool:
-    """Whether this process now owns the job: one conditional UPDATE."""
-    now = timezone.now()
-    claimed = TrainingJob.objects.filter(pk=job_id, state=JobState.QUEUED).update(
-        state=JobState.RUNNING, started_at=now, heartbeat_at=now
-    )
-    return claimed == 1
-
-
-def _run(
-    job: TrainingJob, *, directory: Path, by: trail.Actor, on_progress: Progress
-) -> ModelVersion:
-    def report(share: float, step: str) -> None:
-        TrainingJob.objects.filter(pk=job.pk).update(progress=round(share, 3), step=step)
-        on_progress(share, step)
-
-    request = TrainingRequest(job.model_type, job.parameters, job.features, job.note)
-    try:
-        with heartbeat(job.pk):
-            version = _train(job, request, directory=directory, by=by, report=report)
-    except BaseException as error:
-        _fail(job, error, by=by)
-        raise
-    report(1.0, "done")
-    TrainingJob.objects.filter(pk=job.pk).update(
-        state=JobState.SUCCEEDED, finished_at=timezone.now()
-    )
-    return version
-
-
-def _train(
+def train(
     job: TrainingJob,
     request: TrainingRequest,
     *,
@@ -141,10 +32,18 @@ def _train(
     by: trail.Actor,
     report: Progress,
 ) -> ModelVersion:
+    """Train a version on all stored customers and assign them. Raises ValueError for unusable data.
+
+    Its clusters continue the segments of the version that serves now, where most of their
+    customers are the same.
+    """
     report(0.0, "reading the customers")
+    active = pointer_of(request.model_type).active
+    reference = reference_table(active.pk if active else None)
     fitted = training.train_version(
-        customers_frame(),
+        reference.frame,
         request,
+        predecessor=_predecessor(active, reference) if active else None,
         job=job,
         directory=directory,
         by=by,
@@ -165,77 +64,68 @@ def _train(
     return version
 
 
+def _predecessor(active: ModelVersion, reference: ReferenceTable) -> Predecessor:
+    rows = np.flatnonzero(reference.segments != UNASSIGNED)
+    medians = dict(active.segments.values_list("segment_id", "medians"))
+    return Predecessor(active.number, rows, reference.segments[rows], medians)
+
+
 @transaction.atomic
 def create_segments(fitted: FittedVersion) -> None:
-    """A new segment for each cluster, named for what sets it apart."""
+    """The segment each cluster continues, with its id and name, or a new one."""
     version = fitted.version
-    names: set[str] = set()
-    for cluster in fitted.clusters:
-        segment = Segment.objects.create(
-            model_type=version.model_type,
-            name=_unused_name(cluster.suggested_name, names),
-            created_at=version.trained_at,
-        )
+    matches = fitted.identity.matches if fitted.identity else ()
+    of_cluster = {match.cluster: match for match in matches}
+    known = Segment.objects.in_bulk(_concerned(fitted))
+    names = {segment.name for segment in known.values()}
+    for each in fitted.clusters:
+        cluster, match = each.description, of_cluster.get(each.description.cluster)
+        segment = known.get(match.segment) if match and match.segment is not None else None
+        if segment is None:
+            segment = Segment.objects.create(
+                model_type=version.model_type,
+                name=_unused_name(cluster.suggested_name, names),
+                created_at=version.trained_at,
+            )
+        described = cluster.to_dict()
         VersionSegment.objects.create(
             version=version,
             cluster=cluster.cluster,
             segment=segment,
             n_customers=cluster.n_customers,
             share=cluster.share,
-            medians=dict(cluster.medians),
+            medians=described["medians"],
+            features=described["features"],
+            distinguishing=described["distinguishing"],
+            rule=each.rule.to_dict(),
+            stability=each.stability,
+            low_confidence_share=cluster.low_confidence_share,
+            **_fate(match),
         )
+
+
+def _fate(match: SegmentMatch | None) -> dict[str, object]:
+    if match is None:
+        return {"fate": Fate.NEW}
+    return {
+        "fate": match.fate,
+        "match_score": match.score,
+        "related_segments": list(match.related),
+    }
+
+
+def _concerned(fitted: FittedVersion) -> Iterable[int]:
+    """Ids of the predecessor's segments: kept ones, and retired ones whose names stay theirs."""
+    if fitted.identity is None:
+        return []
+    kept = [match.segment for match in fitted.identity.matches if match.segment is not None]
+    return [*kept, *fitted.identity.retired]
 
 
 def _unused_name(suggested: str, names: set[str]) -> str:
-    name, n = suggested[:90], 1
+    name, n = suggested[:MAX_NAME], 1
     while name in names:
         n += 1
-        name = f"{suggested[:90]} ({n})"
+        name = f"{suggested[:MAX_NAME]} ({n})"
     names.add(name)
     return name
-
-
-def _fail(job: TrainingJob, error: BaseException, *, by: trail.Actor) -> None:
-    reason = str(error) or type(error).__name__
-    unexpected = not isinstance(error, (ValueError, KeyboardInterrupt))
-    now = timezone.now()
-    with transaction.atomic():
-        TrainingJob.objects.filter(pk=job.pk).update(
-            state=JobState.FAILED,
-            error=reason if not unexpected else f"{reason}\n{traceback.format_exc()}",
-            finished_at=now,
-        )
-        ModelVersion.objects.filter(trainingjob=job, stage=Stage.TRAINING).update(
-            stage=Stage.FAILED, failure=reason
-        )
-        trail.record(
-            "model_version.training_failed",
-            by=by,
-            target=("training_job", job.pk),
-            outcome=Outcome.FAILED,
-            details={"reason": reason[:1000]},
-        )
-
-
-@contextmanager
-def heartbeat(job_id: int) -> Iterator[None]:
-    """Says every few seconds that the job's process lives, also during a long fit."""
-    stopped = threading.Event()
-
-    def beat() -> None:
-        try:
-            while not stopped.wait(HEARTBEAT_SECONDS):
-                try:
-                    TrainingJob.objects.filter(pk=job_id).update(heartbeat_at=timezone.now())
-                except OperationalError as error:  # a busy database: the next beat may pass
-                    logger.warning("A heartbeat of training job %s was missed: %s", job_id, error)
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()

@@ -18,7 +18,7 @@ from modelregistry.training import TrainingRequest
 from segments.assignment import activate
 from segments.customers import upsert_customers
 from segments.demo_shop import demo_customers
-from segments.training import train_now
+from segments.jobs import train_now
 
 BY = Actor.system("tests")
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {

@@ -14,7 +14,7 @@ from django.utils import timezone
 from audit.models import ActorKind
 from modelregistry.activation import pointer_of
 from modelregistry.models import Activation, JobState, ModelVersion, TrainingJob
-from segments.training import run_queued
+from segments.jobs import run_queued
 from tests.factories import TrainedModels, make_active, make_customers, make_version
 from tests.staff import entries_after, last_entry_id, staff
 
@@ -117,7 +117,7 @@ def test_train_queues_a_job_and_leaves_one_entry(
     trained: TrainedModels, django_capture_on_commit_callbacks: Any, monkeypatch: Any
 ) -> None:
     queued: list[Any] = []
-    monkeypatch.setattr("segments.training.async_task", lambda *args: queued.append(args))
+    monkeypatch.setattr("segments.jobs.async_task", lambda *args: queued.append(args))
     before = last_entry_id()
 
     with django_capture_on_commit_callbacks(execute=True):
@@ -130,7 +130,7 @@ def test_train_queues_a_job_and_leaves_one_entry(
         "admin:modelregistry_trainingjob_change", args=[job.pk]
     )
     assert (job.parameters, job.features, job.note) == ({"n_clusters": 3}, None, "spring")
-    assert queued == [("segments.training.run_queued", job.pk)]
+    assert queued == [("segments.jobs.run_queued", job.pk)]
     (entry,) = entries_after(before)
     assert (entry.action, entry.actor_kind, entry.actor_id) == (
         "training.queued",

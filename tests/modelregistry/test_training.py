@@ -25,8 +25,8 @@ from modelregistry import training
 from modelregistry.activation import load
 from modelregistry.models import JobState, ModelVersion, Stage, State, TrainingJob
 from modelregistry.training import TrainingRequest
+from segments.jobs import fail_lost_jobs, queue_training, run_queued, train_now
 from segments.models import Assignment, Customer
-from segments.training import fail_lost_jobs, queue_training, run_queued, train_now
 from tests.expectations import one_entry
 from tests.factories import BY, PARAMETERS, TrainedModels, make_active, make_customers, make_version
 
@@ -191,7 +191,7 @@ def test_the_worker_looks_for_lost_jobs_every_minute(db: None) -> None:
     migration = import_module("segments.migrations.0002_lost_jobs_schedule")
     migration.create_schedule(apps, None)
 
-    schedule = Schedule.objects.get(func="segments.training.fail_lost_jobs")
+    schedule = Schedule.objects.get(func="segments.jobs.fail_lost_jobs")
 
     assert import_string(schedule.func) is fail_lost_jobs
     assert (schedule.schedule_type, schedule.minutes, schedule.repeats) == ("I", 1, -1)
@@ -209,7 +209,7 @@ def test_what_the_schedule_leaves_for_the_worker_can_be_run(
     package = SignedPackage.loads(OrmQ.objects.get().payload)
 
     assert (package["func"], package["args"], package["kwargs"]) == (
-        "segments.training.fail_lost_jobs", (), {},
+        "segments.jobs.fail_lost_jobs", (), {},
     )  # fmt: skip
     assert package["save"] is False
     assert Schedule.objects.get().next_run > timezone.now()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from segments import customers
 from segments.customers import chunked, upsert_customers
-from segments.frames import customers_frame
+from segments.frames import reference_table
 from segments.models import Customer
 
 pytestmark = pytest.mark.django_db
@@ -90,7 +90,7 @@ def test_hostile_ids_are_stored_as_they_are() -> None:
 def test_the_table_for_training_has_a_row_a_customer_in_order_of_id() -> None:
     upsert_customers({"b": {"x": 2}, "a": {"x": 1, "y": "u"}, "c": {"y": None}}, at=NOW)
 
-    frame = customers_frame()
+    frame = reference_table(None).frame
 
     assert list(frame.columns) == ["x", "y"]
     assert frame["x"].tolist()[:2] == [1, 2]
@@ -99,4 +99,4 @@ def test_the_table_for_training_has_a_row_a_customer_in_order_of_id() -> None:
 
 
 def test_without_customers_the_table_is_empty() -> None:
-    assert len(customers_frame()) == 0
+    assert len(reference_table(None).frame) == 0

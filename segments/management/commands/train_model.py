@@ -16,8 +16,8 @@ from modelregistry.artifacts import DamagedArtifact
 from modelregistry.models import ModelType, ModelVersion
 from modelregistry.training import TrainingRequest
 from segments.assignment import activate
+from segments.jobs import train_now
 from segments.progress import progress_bar
-from segments.training import train_now
 
 
 class Command(BaseCommand):

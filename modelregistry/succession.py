@@ -1,0 +1,79 @@
+"""What a new version takes over from the one that serves while it is trained: where its k-means
+starts from, and which of its clusters continue a segment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.clusterers import FloatArray, IntArray
+from ml.description import ClusterDescription
+from ml.encoder import FeatureEncoder
+from ml.features import Kind
+from ml.identity import IdentityResult, match_on_centres, match_on_customers, mean_centres
+
+Medians: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """The version that serves, seen from the customers that another one is trained on.
+
+    Attributes
+    ----------
+    number : int
+    rows : intp array (m,)
+        Reference rows of the customers that it knows.
+    segments : int64 array (m,)
+        Their segment under it, ``NOISE`` for none.
+    medians : mapping of segment id to typical value by feature
+        Of each of its segments, also of those without a customer among the rows.
+    """
+
+    number: int
+    rows: NDArray[np.intp]
+    segments: IntArray
+    medians: Mapping[int, Medians]
+
+    def centres(self, X: FloatArray) -> FloatArray | None:
+        """Its centres in the space of the encoded reference rows; None if it knows nobody."""
+        ids, centres = mean_centres(X[self.rows], self.segments)
+        return centres if len(ids) else None
+
+    def matched(
+        self,
+        labels: IntArray,
+        clusters: Sequence[ClusterDescription],
+        encoder: FeatureEncoder,
+    ) -> IdentityResult:
+        """Match clusters to its segments on shared customers, or on medians if there are none."""
+        on_customers = match_on_customers(
+            self.segments,
+            labels[self.rows],
+            segment_ids=self.medians,
+            n_clusters=len(clusters),
+        )
+        if on_customers.basis == "customers":
+            return on_customers
+        return match_on_centres(
+            list(self.medians),
+            _encoded(encoder, list(self.medians.values())),
+            _encoded(encoder, [cluster.medians for cluster in clusters]),
+        )
+
+
+def _encoded(encoder: FeatureEncoder, medians: Sequence[Medians]) -> FloatArray:
+    """Typical customers as the new version sees them; what they lack is filled."""
+    booleans = {f.name for f in encoder.schema.features if f.kind is Kind.BOOLEAN}
+    records = [
+        {
+            name: value >= 0.5 if name in booleans and isinstance(value, float) else value
+            for name, value in own.items()
+        }
+        for own in medians
+    ]
+    return encoder.encode_records(records, strict=False)
