@@ -17,6 +17,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from audit import trail
+from ml.clusterers import FloatArray
 from ml.encoder import FeatureEncoder
 from ml.fitting import Fit
 from ml.identity import IdentityResult
@@ -25,7 +26,7 @@ from ml.schema_learning import learn_schema
 from modelregistry import artifacts
 from modelregistry.artifacts import TrainedModel
 from modelregistry.described_clusters import DescribedCluster, describe_fit
-from modelregistry.models import ModelVersion, Stage, TrainingJob
+from modelregistry.models import ModelType, ModelVersion, Stage, TrainingJob
 from modelregistry.succession import Predecessor
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def train_version(
         request.model_type,
         X,
         parameters=request.parameters,
-        initial_centers=predecessor.centres(X) if predecessor else None,
+        initial_centers=_initial_centers(request, predecessor, X),
         on_progress=lambda share, step: on_progress(0.1 + 0.5 * share, step),
     )
     on_progress(0.6, "describing the segments")
@@ -130,6 +131,15 @@ def train_version(
         older_than=time.time() - STRAY_AFTER_SECONDS,
     )
     return FittedVersion(version, model, clusters, identity)
+
+
+def _initial_centers(
+    request: TrainingRequest, predecessor: Predecessor | None, X: FloatArray
+) -> FloatArray | None:
+    """Where k-means may continue; DBSCAN has no start."""
+    if predecessor is None or request.model_type != ModelType.KMEANS:
+        return None
+    return predecessor.centres(X)
 
 
 def _identity(
