@@ -12,9 +12,14 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from ml.cluster_fits import fit_dbscan, fit_kmeans
 from ml.selection import (
+    FEW_COLUMNS,
+    MIN_STABILITY,
     N_EPS_CANDIDATES,
+    UNSTABLE_WEIGHT,
     Selection,
     _evidence,
+    _kept,
+    _ranked,
     choose_eps,
     choose_n_clusters,
     default_min_samples,
@@ -66,18 +71,102 @@ def test_evidence_needs_size_as_well_as_significance(excess, evidence):
     assert _evidence(np.array([0.1005]), copies, excess=excess) == "none"
 
 
-def test_close_pairs_of_clusters_are_not_taken_for_one():
-    # Three far groups of two near clusters each: without compactness the answer is three.
+def close_pairs(*, gap: float):
+    """Three far groups of two near clusters each, `gap` spreads from the middle of the pair."""
     rng = np.random.default_rng(3)
-    groups = np.array([[0.0, 0.0], [14.0, 0.0], [0.0, 14.0]])
-    middles = np.vstack([groups - 2.0, groups + 2.0])
-    X = middles[np.arange(300) % 6] + rng.normal(size=(300, 2))
+    groups = np.array([[0.0, 0.0, 0.0], [14.0, 0.0, 0.0], [0.0, 14.0, 0.0]])
+    middles = np.vstack([groups - gap, groups + gap])
+    return middles[np.arange(300) % 6] + rng.normal(size=(300, 3))
 
-    selection = choose_n_clusters(X, candidates=range(2, 8), random_state=0)
+
+def test_close_pairs_of_clusters_are_not_taken_for_one():
+    # Without compactness the answer is three.
+    selection = choose_n_clusters(close_pairs(gap=1.75), candidates=range(2, 8), random_state=0)
 
     separated = max(selection.curve, key=lambda point: point["excess"] * point["stability"])
     assert separated["n_clusters"] == 3
     assert selection.chosen == {"n_clusters": 6}
+
+
+def test_the_k_that_serves_stays_while_another_is_hardly_better():
+    X = close_pairs(gap=1.75)
+
+    afresh, kept = (
+        choose_n_clusters(X, candidates=[3, 6], incumbent=incumbent, random_state=0)
+        for incumbent in (None, 3)
+    )
+
+    three, six = (f"{point['score']:.3f}" for point in kept.curve)
+    assert (afresh.chosen, kept.chosen) == ({"n_clusters": 6}, {"n_clusters": 3})
+    assert afresh.curve == kept.curve
+    assert f"score {six}; the best of 2 candidates, before k = 3 with {three}" in afresh.reason
+    assert (
+        f"score {three}; the best of 2 candidates is k = 6 with {six}, too little more for a "
+        "change; k is kept from the version that serves" in kept.reason
+    )
+
+
+def test_the_k_that_serves_goes_when_another_is_clearly_better():
+    X, _ = blobs(n_rows=400, n_blobs=4)
+
+    selection = choose_n_clusters(X, candidates=[2, 4], incumbent=2, random_state=0)
+
+    assert selection.chosen == {"n_clusters": 4}
+    score = f"{selection.curve[0]['score']:.3f}"
+    assert f"k = 2 of the version that serves has {score}, too little to keep" in selection.reason
+
+
+@pytest.mark.parametrize(
+    "n_sampled, score, smallest_share, stays",
+    [
+        (200, 0.40, 0.1, True),
+        (200, 0.39, 0.1, False),
+        (1_500, 0.47, 0.1, True),
+        (1_500, 0.46, 0.1, False),
+        (1_500, 0.50, 0.005, True),
+        (1_500, 0.50, 0.004, False),
+    ],
+)
+def test_the_more_customers_the_less_the_k_that_serves_may_lack(
+    n_sampled, score, smallest_share, stays
+):
+    best = {"n_clusters": 5, "large_enough": True, "score": 0.5, "smallest_share": 0.1}
+    serving = {**best, "n_clusters": 3, "score": score, "smallest_share": smallest_share}
+
+    kept = _kept([best, serving], 3, n_rows=100_000, n_sampled=n_sampled)
+
+    assert kept is (serving if stays else None)
+
+
+def test_the_k_that_serves_is_tried_though_no_candidate():
+    X, _ = blobs(n_rows=450, n_blobs=14)
+
+    selection = choose_n_clusters(X, candidates=[2, 12], incumbent=14, random_state=0)
+
+    assert [point["n_clusters"] for point in selection.curve] == [2, 12, 14]
+    assert selection.chosen == {"n_clusters": 14}
+
+
+def test_a_k_that_halves_do_not_agree_on_counts_half_unless_it_serves():
+    X = np.random.default_rng(3).normal(size=(300, 3))
+
+    fresh, kept = (
+        choose_n_clusters(X, candidates=[4, 7], incumbent=incumbent, random_state=0).curve[1]
+        for incumbent in (None, 7)
+    )
+
+    assert fresh["stability"] < MIN_STABILITY
+    assert kept["score"] == pytest.approx(fresh["score"] / UNSTABLE_WEIGHT)
+
+
+@pytest.mark.parametrize("incumbent", [1, 9])
+def test_a_k_that_is_no_longer_possible_is_given_up(incumbent):
+    X, _ = blobs(n_rows=100, n_blobs=3)
+
+    selection = choose_n_clusters(X, candidates=[2, 3], incumbent=incumbent, random_state=0)
+
+    assert selection.chosen == {"n_clusters": 3}
+    assert f"k = {incumbent} of the version that serves is not possible" in selection.reason
 
 
 def test_the_curve_has_every_candidate_with_scikit_learns_silhouette():
@@ -91,7 +180,28 @@ def test_the_curve_has_every_candidate_with_scikit_learns_silhouette():
         assert point["silhouette"] == pytest.approx(silhouette_score(X, labels))
         assert 0 <= point["stability"] <= 1
         above = np.sqrt(max(point["excess"], 0.0) * max(point["compactness"], 0.0))
-        assert point["score"] == pytest.approx(above * point["stability"])
+        weight = 1.0 if point["stability"] >= MIN_STABILITY else UNSTABLE_WEIGHT
+        assert point["score"] == pytest.approx(above * point["stability"] * weight)
+
+
+@pytest.mark.parametrize(("n_columns", "chosen"), [(FEW_COLUMNS, 3), (FEW_COLUMNS + 1, 5)])
+def test_in_few_columns_the_smallest_of_like_scores_is_chosen(n_columns, chosen):
+    scores = {2: 0.77, 3: 0.79, 4: 0.9, 5: 1.0}
+    curve = [{"n_clusters": k, "score": s, "large_enough": True} for k, s in scores.items()]
+
+    ranked = _ranked(curve, n_columns=n_columns)
+
+    assert ranked[0]["n_clusters"] == chosen
+    assert sorted(point["n_clusters"] for point in ranked) == [2, 3, 4, 5]
+
+
+def test_a_like_score_does_not_excuse_a_small_segment():
+    curve = [
+        {"n_clusters": 2, "score": 0.99, "large_enough": False},
+        {"n_clusters": 5, "score": 1.0, "large_enough": True},
+    ]
+
+    assert _ranked(curve, n_columns=2)[0]["n_clusters"] == 5
 
 
 def test_the_order_of_the_rows_changes_neither_choice():
@@ -188,6 +298,18 @@ def test_eps_finds_dense_shapes(table):
     )
     assert adjusted_rand_score(truth, labels) > 0.9
     assert "density validity" in selection.reason
+
+
+def test_the_reason_for_eps_names_the_best_with_other_clusters():
+    X, _ = blobs(n_rows=600, n_blobs=5, n_columns=2)
+
+    selection = choose_eps(X, random_state=0)
+
+    others = [p for p in selection.curve if p["n_clusters"] != 5 and not p["degenerate"]]
+    second = max(others, key=lambda point: point["score"])
+    assert f"before {second['n_clusters']} clusters at eps = {second['eps']:.4g}" in (
+        selection.reason
+    )
 
 
 def test_each_candidate_of_eps_is_dbscan_at_that_eps():
