@@ -34,6 +34,15 @@ if TYPE_CHECKING:
 # the active centres. Source: 20 retrains of nine real tables; at this limit 94 % of customers and
 # more kept their segment, for .2 % more inertia on average and 3.8 % at worst.
 WARM_START_TOLERANCE = 0.02
+# Rows up to which every random start of k-means is fitted on all of them. Beyond it the starts
+# compete on a seeded sample of so many, and the best one goes on with all rows. Source: on 300,000
+# customers of the demo shop that halves the work for 8 or 12 clusters and moves the inertia by
+# less than .02 %.
+MAX_START_ROWS = 100_000
+# Rows up to which DBSCAN is fitted on all of them; beyond it, on a seeded sample of so many. The
+# work grows with their square (about half a minute here), that of every later prediction with the
+# core samples among them: 40 µs a customer after a fit of this size, 200 after one of 100,000.
+MAX_DENSITY_ROWS = 30_000
 # Neighbour pairs that scikit-learn's DBSCAN may hold in memory (8 bytes each plus copies, so
 # about half a gigabyte); beyond it the neighbourhoods are walked without being stored.
 MAX_STORED_NEIGHBOURS = 20_000_000
@@ -59,9 +68,10 @@ def fit_kmeans(
     n_clusters : int
         At least 1, at most the number of distinct rows.
     n_init : int
-        Random starts; the one with the lowest inertia wins.
+        Random starts; the one with the lowest inertia wins. Beyond `MAX_START_ROWS` rows it is
+        the lowest on a sample of so many, and only that start is fitted to all rows.
     random_state : int
-        Seed of the starts.
+        Seed of the starts and of that sample.
 
     Returns
     -------
@@ -77,7 +87,7 @@ def fit_kmeans(
         Wrong shape, dtype or values, or fewer distinct rows than clusters.
     """
     rows, counts, inverse = _kmeans_rows(X, n_clusters, n_init)
-    centers = _sklearn_centers(_repeated(rows, counts), n_clusters, n_init, random_state)
+    centers = _fresh_centers(_repeated(rows, counts), n_clusters, n_init, random_state)
     model, prediction = _canonical_kmeans(rows, counts, centers)
     return model, prediction.labels[inverse]
 
@@ -122,7 +132,7 @@ def continue_kmeans(
     rows, counts, inverse = _kmeans_rows(X, n_clusters, n_init)
     check_encoded(initial_centers, "initial_centers", n_columns=X.shape[1])
     table = _repeated(rows, counts)
-    fresh = _sklearn_centers(table, n_clusters, n_init, random_state)
+    fresh = _fresh_centers(table, n_clusters, n_init, random_state)
     warm = _sklearn_centers(table, n_clusters, 1, random_state, init=initial_centers)
     del table
     (fresh_model, fresh_rows), (warm_model, warm_rows) = (
@@ -139,11 +149,14 @@ def fit_dbscan(
     *,
     eps: float,
     min_samples: int,
+    random_state: int = 0,
 ) -> tuple[DBSCANModel, IntArray]:
-    """Fit DBSCAN so that row order changes nothing and memory stays bounded.
+    """Fit DBSCAN so that row order changes nothing and time and memory stay bounded.
 
-    scikit-learn does the work while its stored neighbourhoods fit (`MAX_STORED_NEIGHBOURS`);
-    beyond that an equal walk over the KD-tree does.
+    Up to `MAX_DENSITY_ROWS` rows the fit is exact: scikit-learn does the work while its stored
+    neighbourhoods fit (`MAX_STORED_NEIGHBOURS`), an equal walk over the KD-tree beyond that. Of a
+    larger table a sample is fitted, with `min_samples` scaled down to it (`samples_in_fit`), so
+    that the same places count as dense; the other rows are predicted like new customers.
 
     Parameters
     ----------
@@ -152,7 +165,9 @@ def fit_dbscan(
     eps : float
         Radius in encoded space, above 0; a distance equal to eps counts as within.
     min_samples : int
-        Rows within eps, the row itself among them, that make it a core sample.
+        Rows of X within eps, the row itself among them, that make it a core sample.
+    random_state : int
+        Seed of the sample of a large table.
 
     Returns
     -------
@@ -160,7 +175,7 @@ def fit_dbscan(
         Distinct core samples, clusters in canonical order.
     labels : int64 array (n,)
         scikit-learn's labels in canonical order. Equal to ``model.predict(X).labels`` for every
-        core and noise row.
+        core and noise row; of a sampled fit, for every row.
 
     Raises
     ------
@@ -169,13 +184,42 @@ def fit_dbscan(
 
     Notes
     -----
+    What a sampled fit gives up: neighbours are counted in the sample, so a cluster with hardly
+    more than `min_samples` customers is found or not by chance, and one with fewer than two in
+    the sample never is. Two clusters joined by a thin bridge may come apart. Only sampled rows can
+    be core samples: another row in a dense place is within eps of one and counts as border.
+
     Source: Ester, Kriegel, Sander, Xu (1996), A density-based algorithm for discovering
     clusters.
     """
     _check_training_rows(X)
-    radius = widened(checked_eps(eps))
+    checked_eps(eps)
     if min_samples < 1:
         raise ValueError("min_samples must be at least 1")
+    if len(X) <= MAX_DENSITY_ROWS:
+        return _exact_dbscan(X, eps, min_samples)
+    # Sorted before the draw, so that the order the rows came in changes nothing.
+    places = np.lexsort(X.T[::-1])[_drawn(len(X), MAX_DENSITY_ROWS, random_state)]
+    model, _ = _exact_dbscan(X[places], eps, samples_in_fit(min_samples, len(X)))
+    return model, model.predict(X).labels
+
+
+def n_density_rows(n_rows: int) -> int:
+    """Return how many of `n_rows` rows DBSCAN is fitted on."""
+    return min(n_rows, MAX_DENSITY_ROWS)
+
+
+def samples_in_fit(min_samples: int, n_rows: int) -> int:
+    """Scale DBSCAN's min_samples from `n_rows` rows down to those it is fitted on.
+
+    Two at least, where more than one is asked for: with one, every sampled row were a core sample.
+    """
+    scaled = round(min_samples * n_density_rows(n_rows) / n_rows)
+    return max(scaled, min(min_samples, 2))
+
+
+def _exact_dbscan(X: FloatArray, eps: float, min_samples: int) -> tuple[DBSCANModel, IntArray]:
+    radius = widened(eps)
     rows, counts, inverse = distinct_rows(X)
     neighbourhoods_fit = _expected_neighbours(rows, radius) <= MAX_STORED_NEIGHBOURS
     label_rows = _sklearn_dbscan if neighbourhoods_fit else _walked_dbscan
@@ -222,12 +266,13 @@ def distinct_rows(X: FloatArray) -> tuple[FloatArray, IntArray, NDArray[np.intp]
         ``rows[inverse]`` equals X.
     """
     order = np.lexsort(X.T[::-1])
-    ordered = X[order] + 0.0
+    ordered = X[order]
+    ordered += 0.0
     is_first = np.ones(len(X), dtype=bool)
     is_first[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
     inverse = np.empty(len(X), dtype=np.intp)
     inverse[order] = np.cumsum(is_first) - 1
-    rows = np.ascontiguousarray(ordered[is_first])
+    rows = np.ascontiguousarray(ordered if is_first.all() else ordered[is_first])
     return rows, np.bincount(inverse, minlength=len(rows)).astype(np.int64), inverse
 
 
@@ -259,7 +304,7 @@ def _kmeans_rows(
 
 def _repeated(rows: FloatArray, counts: IntArray) -> FloatArray:
     """Repeat rows as often as they occur: the training table in an order of its own."""
-    return np.repeat(rows, counts, axis=0)
+    return rows if len(rows) == counts.sum() else np.repeat(rows, counts, axis=0)
 
 
 def _canonical_kmeans(
@@ -276,6 +321,17 @@ def _canonical_kmeans(
 def _inertia(prediction: Prediction, counts: IntArray) -> float:
     """Sum of squared distances to the own centre over all customers."""
     return float(counts @ prediction.distances**2)
+
+
+def _fresh_centers(
+    table: FloatArray, n_clusters: int, n_init: int, random_state: int
+) -> FloatArray:
+    """Fit from random starts; in a large table only the best one goes on with all rows."""
+    if len(table) <= MAX_START_ROWS:
+        return _sklearn_centers(table, n_clusters, n_init, random_state)
+    sample = table[_drawn(len(table), MAX_START_ROWS, random_state)]
+    start = _sklearn_centers(sample, n_clusters, n_init, random_state)
+    return _sklearn_centers(table, n_clusters, 1, random_state, init=start)
 
 
 def _sklearn_centers(
@@ -427,6 +483,11 @@ def _expected_neighbours(rows: FloatArray, radius: float) -> float:
     probed = rows[:: max(1, len(rows) // N_PROBED_ROWS)]
     lengths = cKDTree(rows).query_ball_point(probed, radius, return_length=True)
     return float(np.mean(lengths)) * len(rows)
+
+
+def _drawn(n_rows: int, n_drawn: int, random_state: int) -> NDArray[np.intp]:
+    """Draw places without repeats, ascending."""
+    return np.sort(np.random.default_rng(random_state).choice(n_rows, n_drawn, replace=False))
 
 
 def _check_training_rows(X: FloatArray) -> None:

@@ -12,9 +12,7 @@ from ml.dates import spelled
 from ml.features import Feature, FeatureSchema, FloatArray, Kind, RawColumns
 from ml.raw_columns import (
     NUMBER_KINDS,
-    frame_numbers,
-    frame_values,
-    holds_numbers,
+    frame_column,
     raw_column,
     transform,
 )
@@ -65,12 +63,7 @@ class FeatureEncoder:
             if feature.name not in frame.columns:
                 raw[feature.name] = np.full(len(frame), np.nan)
                 continue
-            column = frame[feature.name]
-            if feature.kind is Kind.NUMBER and holds_numbers(column):
-                raw[feature.name] = frame_numbers(column)
-            else:
-                values = frame_values(column)
-                raw[feature.name] = raw_column(feature, values, self.schema.as_of)
+            raw[feature.name] = frame_column(feature, frame[feature.name], self.schema.as_of)
         return raw
 
     def raw_from_records(

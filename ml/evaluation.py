@@ -99,7 +99,7 @@ def evaluate(
     """
     _check(X, labels)
     clustered = labels != NOISE
-    rows, own = X[clustered], labels[clustered]
+    rows, own = (X, labels) if clustered.all() else (X[clustered], labels[clustered])
     sizes = np.bincount(own)
     n_clusters = int(np.count_nonzero(sizes))
     silhouettes = _sampled_silhouettes(rows, own, random_state=random_state, max_rows=max_rows)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from ml.cluster_fits import continue_kmeans, fit_dbscan, fit_kmeans
+from ml.cluster_fits import continue_kmeans, fit_dbscan, fit_kmeans, n_density_rows
 from ml.clusterers import ClusterModel, FloatArray, IntArray, check_encoded
 from ml.evaluation import ClusteringQuality, degenerate_reason, evaluate
 from ml.selection import (
@@ -49,6 +49,7 @@ class Trained(NamedTuple):
     parameters: Parameters
     selection: Selection | None
     warm_started: bool = False
+    n_fitted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,6 @@ class Fit:
     model : ClusterModel
     labels : int64 array (n,)
         Cluster of each training row, ``NOISE`` for none.
-    distances : float64 array (n,)
-        As the model's predict measures them, in encoded space.
     parameters : dict
         Complete: stated, chosen and default ones with ``random_state``.
     selection : Selection or None
@@ -72,16 +71,19 @@ class Fit:
     warm_started : bool
         Whether the clusters were fitted from the initial centres; False where none were given,
         they did not fit, or a fresh start was clearly better.
+    n_fitted : int or None
+        Rows of the sample that DBSCAN was fitted on in place of a large table (`fit_dbscan` says
+        what that gives up); None where the fit saw every row.
     """
 
     model: ClusterModel
     labels: IntArray
-    distances: FloatArray
     parameters: Parameters
     selection: Selection | None
     quality: ClusteringQuality
     degenerate_reason: str | None
     warm_started: bool = False
+    n_fitted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +174,10 @@ def fit_clusters(
     random_state : int
         Seed of everything random, unless `parameters` states one.
     initial_centers : float64 array (k, n_columns), optional
-        Centres of the active version among these rows (`ml.identity.mean_centres`), which k-means
-        starts from as well as afresh, where there are as many as clusters to be fitted and they
-        have the columns of X. DBSCAN has no start.
+        Centres of the active version among these rows (`ml.identity.mean_centres`). A k that is not
+        stated stays their number unless another is clearly better; k-means starts from them as well
+        as afresh, where they are as many as clusters to be fitted and have the columns of X. DBSCAN
+        has no start.
     on_progress : callable, optional
         Called with the share done (0-1) and what comes next.
 
@@ -201,17 +204,16 @@ def fit_clusters(
     trained = _TRAINERS[model_type](X, stated, initial_centers, report)
     report(0.8, "judging the clusters")
     quality = evaluate(X, trained.labels, random_state=int(stated["random_state"]))
-    distances = trained.model.predict(X).distances
     report(1.0, "done")
     return Fit(
         model=trained.model,
         labels=trained.labels,
-        distances=distances,
         parameters=trained.parameters,
         selection=trained.selection,
         quality=quality,
         degenerate_reason=degenerate_reason(quality),
         warm_started=trained.warm_started,
+        n_fitted=trained.n_fitted,
     )
 
 
@@ -223,7 +225,8 @@ def _train_kmeans(
     selection = None
     if "n_clusters" not in stated:
         report(0.0, "choosing k")
-        selection = choose_n_clusters(X, random_state=seed)
+        incumbent = None if initial_centers is None else len(initial_centers)
+        selection = choose_n_clusters(X, incumbent=incumbent, random_state=seed)
         complete |= selection.chosen
     report(0.6, "fitting k-means")
     n_clusters, n_init = int(complete["n_clusters"]), int(complete["n_init"])
@@ -248,9 +251,15 @@ def _train_dbscan(
         complete |= selection.chosen
     report(0.4, "fitting DBSCAN")
     model, labels = fit_dbscan(
-        X, eps=float(complete["eps"]), min_samples=int(complete["min_samples"])
+        X,
+        eps=float(complete["eps"]),
+        min_samples=int(complete["min_samples"]),
+        random_state=int(complete["random_state"]),
     )
-    return Trained(model, labels, complete, selection)
+    n_fitted = n_density_rows(len(X))
+    return Trained(
+        model, labels, complete, selection, n_fitted=n_fitted if n_fitted < len(X) else None
+    )
 
 
 _Trainer: TypeAlias = Callable[[FloatArray, Parameters, FloatArray | None, Progress], Trained]

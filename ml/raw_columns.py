@@ -10,6 +10,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.dates import ordinals
 from ml.features import Feature, FloatArray, Kind
@@ -80,6 +81,16 @@ def raw_days(values: Sequence[object], date_format: str | None, as_of: date) -> 
     return scattered
 
 
+def frame_column(feature: Feature, column: "pd.Series", as_of: date) -> FloatArray:
+    """Turn a table's column into raw units, as `raw_column` does its values."""
+    if feature.kind is Kind.NUMBER and holds_numbers(column):
+        return frame_numbers(column)
+    if holds_coded_texts(column):
+        texts, codes = coded_texts(column)
+        return at_codes(raw_column(feature, texts, as_of), codes)
+    return raw_column(feature, frame_values(column), as_of)
+
+
 def frame_values(column: "pd.Series") -> list[Any]:
     """Python values of a column as a decoder would have given them, None for missing."""
     values = column.to_numpy(dtype=object, copy=True)
@@ -94,6 +105,20 @@ def frame_numbers(column: "pd.Series") -> FloatArray:
 
 def holds_numbers(column: "pd.Series") -> bool:
     return column.dtype.kind in "iuf"
+
+
+def holds_coded_texts(column: "pd.Series") -> bool:
+    return column.dtype.name == "category" and all(type(v) is str for v in column.cat.categories)
+
+
+def coded_texts(column: "pd.Series") -> tuple[list[str], NDArray[np.int64]]:
+    """Different texts of a column of categories, and the place of each row's, -1 for missing."""
+    return column.cat.categories.tolist(), np.asarray(column.cat.codes, dtype=np.int64)
+
+
+def at_codes(values: FloatArray, codes: NDArray[np.int64]) -> FloatArray:
+    """Give each row its text's value; a missing text, code -1, is NaN."""
+    return np.append(values, np.nan)[codes]
 
 
 def transform(values: FloatArray, *, log: bool) -> FloatArray:

@@ -589,7 +589,9 @@ def _date_words(feature: Feature, above: float | None, at_most: float | None, as
     """More days before the training date is earlier."""
     words = [] if at_most is None else [f"on or after {_day(as_of, at_most)}"]
     words += [] if above is None else [f"before {_day(as_of, above)}"]
-    return f"{feature_title(feature.name)} {' and '.join(words)}"
+    # "signed up on" reads "signed up on or after", not "signed up on on or after".
+    title = feature_title(feature.name).removesuffix(" on")
+    return f"{title} {' and '.join(words)}"
 
 
 _RANGE_WORDS: dict[Kind, Callable[[Feature, float | None, float | None, date], str]] = {

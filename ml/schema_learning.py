@@ -4,10 +4,10 @@ import difflib
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from types import NoneType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,8 +26,11 @@ from ml.features import (
 )
 from ml.raw_columns import (
     NUMBER_KINDS,
+    at_codes,
+    coded_texts,
     frame_numbers,
     frame_values,
+    holds_coded_texts,
     holds_numbers,
     raw_booleans,
     raw_days,
@@ -145,6 +148,8 @@ def _learn(name: str, column: "pd.Series", as_of: date, *, named: bool) -> Featu
         return _learn_given_numbers(
             name, frame_numbers(column), int(column.isna().sum()), named=named
         )
+    if holds_coded_texts(column):
+        return _learn_coded_texts(name, column, as_of)
     values = frame_values(column)
     kinds = set(map(type, values)) - {NoneType}
     if not kinds:
@@ -154,7 +159,9 @@ def _learn(name: str, column: "pd.Series", as_of: date, *, named: bool) -> Featu
     if kinds == {bool}:
         return _learn_numbers(name, Kind.BOOLEAN, raw_booleans(values))
     if kinds == {str}:
-        return _learn_texts(name, values, as_of)
+        counts = Counter(values)
+        n_missing = counts.pop(None, 0)
+        return _learn_texts(name, counts, n_missing, lambda form: raw_days(values, form, as_of))
     return Omission(name, REASON_MIXED)
 
 
@@ -222,14 +229,25 @@ def _skewness(values: FloatArray) -> float:
     return float(np.mean(centred**3) / np.mean(centred**2) ** 1.5)
 
 
-def _learn_texts(name: str, values: list[str | None], as_of: date) -> Feature | Omission:
-    counts = Counter(values)
-    n_missing = counts.pop(None, 0)
-    levels = cast(Counter[str], counts)
+def _learn_coded_texts(name: str, column: "pd.Series", as_of: date) -> Feature | Omission:
+    texts, codes = coded_texts(column)
+    n_missing, *counts = np.bincount(codes + 1, minlength=len(texts) + 1).tolist()
+    levels = Counter({text: n for text, n in zip(texts, counts, strict=True) if n})
+    if not levels:
+        return Omission(name, REASON_MISSING)
+    return _learn_texts(
+        name, levels, n_missing, lambda form: at_codes(raw_days(texts, form, as_of), codes)
+    )
+
+
+def _learn_texts(
+    name: str, levels: Counter[str], n_missing: int, days: Callable[[str | None], FloatArray]
+) -> Feature | Omission:
+    """Read texts as dates or as levels; `days` gives every row's, once their format is known."""
     dated, date_format = date_format_of(list(levels))
     if dated:
-        return _learn_numbers(name, Kind.DATE, raw_days(values, date_format, as_of), date_format)
-    n_known = len(values) - n_missing
+        return _learn_numbers(name, Kind.DATE, days(date_format), date_format)
+    n_known = levels.total()
     if len(levels) == n_known > 1 and _names_an_id(name):
         return Omission(name, REASON_ID)
     if len(levels) > max(NEAR_UNIQUE_COUNT, NEAR_UNIQUE_SHARE * n_known):

@@ -621,3 +621,43 @@ def test_the_mall_table_is_understood(shared_data: Path) -> None:
         "Spending Score (1-100)",
     )
     assert round_trip(frame, schema).shape == (200, 5)
+
+
+# --- texts as categories ----------------------------------------------------------------------
+
+
+def as_categories(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same texts as codes, with a level that nobody has."""
+    coded = {
+        name: pd.Categorical(column.astype(object), [*sorted(column.dropna().unique()), "unused"])
+        for name, column in frame.items()
+        if column.dropna().map(type).eq(str).all()
+    }
+    return frame.assign(**coded)
+
+
+def test_texts_as_categories_are_learned_and_encoded_as_texts() -> None:
+    plain = pd.DataFrame.from_records(mixed_records(400))
+    coded = as_categories(plain)
+    assert {str(dtype) for dtype in coded.dtypes} >= {"category"}
+
+    schema = learn_schema(coded, as_of=AS_OF)
+
+    assert schema == learn_schema(plain, as_of=AS_OF)
+    encoder = FeatureEncoder(schema)
+    assert encoder.encode_frame(coded).tobytes() == encoder.encode_frame(plain).tobytes()
+
+
+def test_categories_without_a_text_are_missing_throughout() -> None:
+    frame = pd.DataFrame({"a": pd.Categorical([None, None], ["x"]), "b": [1.0, 5.0]})
+
+    schema = learn_schema(frame, as_of=AS_OF)
+
+    assert [(o.name, o.reason) for o in schema.omitted] == [("a", schema_learning.REASON_MISSING)]
+
+
+def test_a_feature_of_another_kind_reads_categories_as_texts() -> None:
+    encoder = FeatureEncoder(column_schema([1.0, 2.0, 9.0]))
+    frame = pd.DataFrame({"a": pd.Categorical(["web", None, "shop"])})
+
+    assert np.isnan(encoder.raw_from_frame(frame)["a"]).all()

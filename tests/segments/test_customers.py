@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segments import customers
-from segments.customers import chunked, upsert_customers
+from segments.customers import chunked, encoded, upsert_customers, upsert_encoded
 from segments.frames import reference_table
 from segments.models import Customer
 
@@ -100,3 +100,28 @@ def test_the_table_for_training_has_a_row_a_customer_in_order_of_id() -> None:
 
 def test_without_customers_the_table_is_empty() -> None:
     assert len(reference_table(None).frame) == 0
+
+
+def test_attributes_as_text_are_stored_and_merged_as_others_are() -> None:
+    upsert_customers({"a": {"x": 1, "y": 2.5}, "b": {"x": 2}}, at=NOW)
+    later = NOW + timedelta(hours=1)
+
+    n_created = upsert_encoded({"c": '{"x":3}', "a": '{"y":null,"z":"\u00e9"}'}, at=later)
+
+    assert n_created == 1
+    stored = {c.pk: (c.attributes, c.revision, c.updated_at) for c in Customer.objects.all()}
+    assert stored == {
+        "a": ({"x": 1, "y": None, "z": "\u00e9"}, 2, later),
+        "b": ({"x": 2}, 1, NOW),
+        "c": ({"x": 3}, 1, later),
+    }
+
+
+def test_texts_are_stored_to_the_letter() -> None:
+    attributes = {"n": 1.0, "whole": 2**53 + 1, "text": "O'Neil \u20ac"}
+
+    upsert_encoded({"a": encoded(attributes)}, at=NOW)
+    upsert_customers({"b": attributes}, at=NOW)
+
+    texts = set(Customer.objects.values_list("attributes_json", flat=True))
+    assert texts == {encoded(attributes)}

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from segments.demo_shop import demo_customers, write_demo_customers
 from segments.importing import import_customers
@@ -132,3 +133,17 @@ def test_a_refused_file_is_not_the_one_imported_last(tmp_path: Path) -> None:
     result = import_customers(path, by=BY)
 
     assert (result.n_created, result.n_updated) == (0, 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_waits_for_the_reading_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "demo.csv"
+    write_demo_customers(path, n_customers=50, random_state=3)
+    steps: dict[str, set[bool]] = {}
+
+    def watch(share: float, step: str) -> None:
+        steps.setdefault(step, set()).add(connection.in_atomic_block)
+
+    import_customers(path, by=BY, on_progress=watch)
+
+    assert steps == {"checking": {False}, "reading": {False}, "storing": {True}}
