@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -28,8 +29,32 @@ class ActivationConflict(Exception):
     """Somebody else moved the pointer since it was read."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One condition on a version that is to serve, with what was found.
+
+    Attributes
+    ----------
+    name : what is looked at, such as `moved_share`
+    value, limit : float or None
+        What was measured and the most that passes; None where it is a matter of yes or no.
+    passed : bool
+    sentence : the same in words
+    """
+
+    name: str
+    value: float | None
+    limit: float | None
+    passed: bool
+    sentence: str
+
+
 class ActivationRefused(Exception):
-    """The version must not serve, or not without force; says why."""
+    """The version must not serve, or not without force; `breached` are the gates that say so."""
+
+    def __init__(self, reason: str, breached: Sequence[Gate] = ()) -> None:
+        super().__init__(reason)
+        self.breached = tuple(breached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +66,7 @@ class Move:
     reason: str
     forced: bool
     is_rollback: bool = False
+    gates: Sequence[Gate] = ()
 
 
 def active_version(model_type: str) -> ModelVersion:
@@ -77,14 +103,22 @@ def load(version: ModelVersion, *, directory: Path) -> TrainedModel:
     return artifacts.cache.get(artifact_of(version), directory=directory)
 
 
-def check_servable(version: ModelVersion, *, directory: Path, force: bool) -> None:
-    """Refuse a version that is not trained, whose artifact is damaged or that is degenerate."""
+def check_servable(version: ModelVersion, *, directory: Path) -> None:
+    """Refuse a version that is not trained or whose artifact is damaged; no force helps."""
     if version.stage != Stage.TRAINED:
         raise ActivationRefused(f"{version} is not trained: {version.get_stage_display()}.")
     artifacts.read(artifact_of(version), directory=directory)
-    if version.degenerate_reason and not force:
+
+
+def require_passed(version: ModelVersion, gates: Sequence[Gate]) -> None:
+    """Raise `ActivationRefused` that names every breached gate with its figures."""
+    breached = [gate for gate in gates if not gate.passed]
+    if breached:
+        reasons = " ".join(gate.sentence for gate in breached)
         raise ActivationRefused(
-            f"{version} is degenerate: {version.degenerate_reason} Force it to activate it anyway."
+            f"{version} was not activated. {reasons} Force it, with the reason, to activate it "
+            "anyway.",
+            breached,
         )
 
 
@@ -112,6 +146,7 @@ def move_pointer(move: Move, *, by: trail.Actor, at: datetime) -> Activation:
         to_version=version,
         is_rollback=move.is_rollback,
         forced=move.forced,
+        gates=[asdict(gate) for gate in move.gates],
         reason=move.reason,
         activated_at=at,
         activated_by=by.label,
@@ -125,6 +160,10 @@ def move_pointer(move: Move, *, by: trail.Actor, at: datetime) -> Activation:
             "to": str(version),
             "reason": move.reason,
             "forced": move.forced,
+            "gates": [
+                {"name": gate.name, "value": gate.value, "limit": gate.limit, "passed": gate.passed}
+                for gate in move.gates
+            ],
             "generation": move.generation + 1,
         },
     )

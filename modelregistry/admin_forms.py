@@ -15,7 +15,7 @@ from unfold.widgets import (
 )
 
 from ml.fitting import ParameterError, parse_parameters
-from modelregistry.activation import MAX_REASON, ActivationConflict
+from modelregistry.activation import MAX_REASON, ActivationConflict, Gate
 from modelregistry.models import ModelType
 from modelregistry.training import TrainingRequest
 
@@ -115,11 +115,12 @@ class ReasonForm(forms.Form):
 class ActivateForm(ReasonForm):
     force = forms.BooleanField(
         required=False,
-        label="Activate it although it is degenerate",
+        label="Activate it although a gate is breached",
+        help_text="The reason and what was measured are kept together.",
         widget=UnfoldBooleanWidget,
     )
 
-    def __init__(self, *args: Any, is_degenerate: bool, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if not is_degenerate:
+    def offer_force(self, gates: Sequence[Gate]) -> None:
+        """Show the box only where there is something to overrule."""
+        if all(gate.passed for gate in gates):
             del self.fields["force"]

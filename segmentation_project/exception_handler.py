@@ -12,16 +12,23 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from ml.fitting import TooFewCustomers
 from ml.records import InvalidRecords
-from modelregistry.activation import ActivationConflict, NoActiveVersion
+from modelregistry.activation import ActivationConflict, ActivationRefused, NoActiveVersion
 from modelregistry.artifacts import DamagedArtifact
 from segmentation_project.problems import MAX_ERRORS, RETRY_AFTER_SECONDS, problem
 from segmentation_project.renderers import PROBLEM_JSON
+from segments.comparison import NotComparable
+from segments.jobs import JobConflict
+from segments.training_requests import InvalidRequest
 
 DOMAIN_ERRORS: Mapping[type[Exception], tuple[int, str]] = {
     NoActiveVersion: (503, "no-active-version"),
     DamagedArtifact: (503, "damaged-artifact"),
     ActivationConflict: (409, "conflict"),
+    NotComparable: (409, "not-comparable"),
+    JobConflict: (409, "conflict"),
+    TooFewCustomers: (409, "too-few-customers"),
 }
 DRF_CODES: Mapping[type[exceptions.APIException], str] = {
     exceptions.NotFound: "not-found",
@@ -56,6 +63,19 @@ def _answer(exc: Exception, request: Any) -> tuple[dict[str, Any], dict[str, str
         return problem(
             request, 400, "invalid-records", detail, errors=errors, n_errors=exc.n_problems
         ), {}
+    if isinstance(exc, InvalidRequest):
+        detail = f"{_counted(len(exc.problems))}; nothing was queued."
+        errors = [
+            {"pointer": _pointer_to(*item.path), "code": "invalid", "detail": item.detail}
+            for item in exc.problems
+        ]
+        return problem(request, 400, "invalid-training", detail, errors=errors), {}
+    if isinstance(exc, ActivationRefused):
+        errors = [
+            {"pointer": "#", "code": gate.name.replace("_", "-"), "detail": gate.sentence}
+            for gate in exc.breached
+        ]
+        return problem(request, 409, "activation-refused", str(exc), errors=errors), {}
     if isinstance(exc, exceptions.ValidationError):
         errors = list(_flattened(exc.get_full_details(), ""))
         return problem(
@@ -92,10 +112,14 @@ def _counted(n_problems: int) -> str:
 
 
 def _pointer(index: int, field: str | None) -> str:
-    """RFC 6901 as a URI fragment; index -1 is the body itself."""
-    parts = [] if index < 0 else [str(index)]
-    if field is not None:
-        parts.append(field.replace("~", "~0").replace("/", "~1"))
+    """The place of a record's problem; index -1 is the body itself."""
+    record = () if index < 0 else (index,)
+    return _pointer_to(*record, *(() if field is None else (field,)))
+
+
+def _pointer_to(*path: str | int) -> str:
+    """RFC 6901 as a URI fragment."""
+    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in path)
     return "#" + "".join(f"/{part}" for part in parts)
 
 

@@ -5,13 +5,13 @@ Every stored customer is assigned to a version before it serves, so the switch i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import compress, repeat
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -24,7 +24,9 @@ from ml.clusterers import NOISE, Prediction
 from modelregistry import activation
 from modelregistry.activation import ActivationRefused, Move
 from modelregistry.artifacts import TrainedModel
-from modelregistry.models import Activation, ModelVersion
+from modelregistry.models import Activation, ActiveModel, ModelVersion
+from segments.comparison import compare
+from segments.gates import GateLimits, check_gates
 from segments.models import Assignment, Customer, VersionSegment
 
 CHUNK = 10_000
@@ -38,6 +40,9 @@ UPSERT = """INSERT INTO segments_assignment
     SET segment_id = excluded.segment_id, distance = excluded.distance,
         status = excluded.status, assigned_at = excluded.assigned_at,
         customer_revision = excluded.customer_revision"""
+
+IdRange: TypeAlias = dict[str, str]
+"""Conditions on customer_id, as a filter takes them."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -120,10 +125,14 @@ def assign(
 
 def unassigned(version: ModelVersion) -> QuerySet[Customer]:
     """Customers without an assignment to this version, or changed since it was made."""
-    fresh = Assignment.objects.filter(
+    return Customer.objects.filter(~Exists(_fresh(version)))
+
+
+def _fresh(version: ModelVersion) -> QuerySet[Assignment]:
+    """The assignment of the customer of an outer query, if it was made from their revision."""
+    return Assignment.objects.filter(
         version=version, customer=OuterRef("pk"), customer_revision=OuterRef("revision")
     )
-    return Customer.objects.filter(~Exists(fresh))
 
 
 def assign_stored_customers(
@@ -138,18 +147,15 @@ def assign_stored_customers(
     """
     labels = SegmentLabels.of(version)
     n_left_out = n_done = 0
-    last = ""
-    while True:
+    for bounds in _id_ranges():
         at = timezone.now()
         chunk = list(
-            unassigned(version)
-            .filter(customer_id__gt=last)
+            _unassigned_within(version, bounds)
             .order_by("customer_id")
-            .values_list("customer_id", "attributes_json", "revision")[:CHUNK]
+            .values_list("customer_id", "attributes_json", "revision")
         )
         if not chunk:
-            return n_left_out
-        last = chunk[-1][0]
+            continue
         ids, attributes, revisions = zip(*chunk, strict=True)
         records = list(map(_decode, attributes))
         with transaction.atomic():
@@ -158,6 +164,23 @@ def assign_stored_customers(
             )
         n_done += len(chunk)
         on_progress(n_done)
+    return n_left_out
+
+
+def _id_ranges() -> Iterator[IdRange]:
+    """Bounds (above, at most) that part the customers in order of id; the last has no end."""
+    above = ""
+    ids = Customer.objects.order_by("customer_id").values_list("customer_id", flat=True)
+    while end := ids.filter(customer_id__gt=above)[CHUNK - 1 : CHUNK].first():
+        yield {"customer_id__gt": above, "customer_id__lte": end}
+        above = end
+    yield {"customer_id__gt": above}
+
+
+def _unassigned_within(version: ModelVersion, bounds: IdRange) -> QuerySet[Customer]:
+    """As `unassigned`. The bounds stand on both tables: where PostgreSQL does not know yet how many
+    assignments there are, it would go through all of them for every chunk."""
+    return Customer.objects.filter(~Exists(_fresh(version).filter(**bounds)), **bounds)
 
 
 def assign_to_active_versions(*, directory: Path) -> None:
@@ -173,40 +196,51 @@ def activate(
     by: trail.Actor,
     at: datetime,
     directory: Path,
+    limits: GateLimits = GateLimits(),  # noqa: B008 - frozen
     force: bool = False,
-    is_rollback: bool = False,
 ) -> Activation:
-    """Let a version serve: verify its artifact, assign whom it lacks, move the pointer.
+    """Let a version serve: verify its artifact, assign whom it lacks, check, move the pointer.
 
-    Raises `ActivationRefused`, `DamagedArtifact` or `ActivationConflict`; then nothing changed.
+    Raises `ActivationRefused`, on a breached gate too unless forced; `DamagedArtifact` or
+    `ActivationConflict`. Then nothing changed.
     """
     reason = activation.checked_reason(reason)
     pointer = activation.pointer_of(version.model_type)
-    if pointer.active_id == version.pk:
-        raise ActivationRefused(f"{version} is already active.")
-    activation.check_servable(version, directory=directory, force=force)
-    model = activation.load(version, directory=directory)
-    assign_stored_customers(version, model)
-    move = Move(version, pointer.generation, reason, forced=force, is_rollback=is_rollback)
-    entry = activation.move_pointer(move, by=by, at=at)
-    # Customers stored between the assigning and the move.
-    assign_stored_customers(version, model)
-    return entry
+    model = _ready(version, pointer, directory=directory)
+    comparison = compare(version, pointer.active) if pointer.active else None
+    gates = check_gates(version, model, comparison, limits=limits)
+    if not force:
+        activation.require_passed(version, gates)
+    forced = not all(gate.passed for gate in gates)
+    move = Move(version, pointer.generation, reason, forced=forced, gates=gates)
+    return _switch(move, model, by=by, at=at)
 
 
 def roll_back(
     model_type: str, *, reason: str, by: trail.Actor, at: datetime, directory: Path
 ) -> Activation:
-    """Activate the version that served before the active one."""
-    previous = activation.pointer_of(model_type).previous
-    if previous is None:
+    """Activate the version that served before the active one; no gate asks it again."""
+    reason = activation.checked_reason(reason)
+    pointer = activation.pointer_of(model_type)
+    if pointer.previous is None:
         raise ActivationRefused(f"No version of {model_type} served before the active one.")
-    return activate(
-        previous,
-        reason=reason,
-        by=by,
-        at=at,
-        directory=directory,
-        force=True,  # it served before, with its reasons recorded then
-        is_rollback=True,
-    )
+    model = _ready(pointer.previous, pointer, directory=directory)
+    move = Move(pointer.previous, pointer.generation, reason, forced=False, is_rollback=True)
+    return _switch(move, model, by=by, at=at)
+
+
+def _ready(version: ModelVersion, pointer: ActiveModel, *, directory: Path) -> TrainedModel:
+    """The verified model of a version that may serve, with every stored customer assigned."""
+    if pointer.active_id == version.pk:
+        raise ActivationRefused(f"{version} is already active.")
+    activation.check_servable(version, directory=directory)
+    model = activation.load(version, directory=directory)
+    assign_stored_customers(version, model)
+    return model
+
+
+def _switch(move: Move, model: TrainedModel, *, by: trail.Actor, at: datetime) -> Activation:
+    entry = activation.move_pointer(move, by=by, at=at)
+    # Customers stored between the assigning and the move.
+    assign_stored_customers(move.to_version, model)
+    return entry

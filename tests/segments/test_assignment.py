@@ -88,6 +88,22 @@ def test_many_chunks_assign_as_one(trained: TrainedModels, monkeypatch: pytest.M
     )
 
 
+@pytest.mark.parametrize("size", [1, 99, 100, 150, 299, 300, 301])
+def test_chunks_part_the_customers_wherever_they_end(
+    trained: TrainedModels, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(assignment, "CHUNK", size)
+    Assignment.objects.filter(version=trained.kmeans).delete()
+    done: list[int] = []
+
+    assign_stored_customers(
+        trained.kmeans, load(trained.kmeans, directory=settings.MODEL_DIR), on_progress=done.append
+    )
+
+    assert not unassigned(trained.kmeans).exists()
+    assert done == [*range(size, 300, size), 300]
+
+
 def test_customers_without_a_needed_value_are_counted_and_left_out(
     trained: TrainedModels,
 ) -> None:
