@@ -65,6 +65,9 @@ class ModelVersion(models.Model):
     )
     degenerate_reason = models.TextField(blank=True)
     n_customers = models.PositiveBigIntegerField(help_text="Customers it was trained on.")
+    n_fitted = models.PositiveBigIntegerField(
+        null=True, help_text="Customers in the sample that DBSCAN saw of a large table."
+    )
     n_assigned = models.PositiveBigIntegerField(default=0)
     artifact = models.CharField(max_length=120, unique=True)
     artifact_sha256 = models.CharField(max_length=64)
@@ -140,7 +143,8 @@ class Activation(models.Model):
         ModelVersion, on_delete=models.PROTECT, related_name="activations"
     )
     is_rollback = models.BooleanField(default=False)
-    forced = models.BooleanField(default=False)
+    forced = models.BooleanField(default=False, help_text="A gate was breached and overruled.")
+    gates = models.JSONField(default=list, help_text="What was measured before, with its limits.")
     reason = models.CharField(max_length=500)
     activated_at = models.DateTimeField()
     activated_by = models.CharField(max_length=200)
@@ -202,4 +206,4 @@ class TrainingJob(models.Model):
         default_permissions = ("view",)
 
     def __str__(self) -> str:
-        return f"training of {self.model_type}, {self.state}"
+        return f"job {self.pk}, training of {self.model_type}"

@@ -9,12 +9,13 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
+from django.utils import timezone
 
 from audit import trail
 from ml.clusterers import FloatArray
@@ -26,14 +27,33 @@ from ml.schema_learning import learn_schema
 from modelregistry import artifacts
 from modelregistry.artifacts import TrainedModel
 from modelregistry.described_clusters import DescribedCluster, describe_fit
-from modelregistry.models import ModelType, ModelVersion, Stage, TrainingJob
+from modelregistry.models import (
+    ActiveModel,
+    JobState,
+    ModelType,
+    ModelVersion,
+    Stage,
+    TrainingJob,
+)
 from modelregistry.succession import Predecessor
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Progress = Callable[[float, str], None]
-STRAY_AFTER_SECONDS = 86_400
+STRAY_AFTER = timedelta(days=1)
+"""A file of no version is older than this: the one of a training gets its row at once."""
+
+
+class TrainingStopped(Exception):
+    """The job was cancelled, or given up as lost: its process must not carry on."""
+
+
+def going_on(job: TrainingJob) -> QuerySet[TrainingJob]:
+    """The job's row while it runs and nobody asked it to stop; a process writes to no other."""
+    return TrainingJob.objects.filter(
+        pk=job.pk, state=JobState.RUNNING, cancel_requested_at__isnull=True
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +137,7 @@ def train_version(
             "identity": _identity(predecessor, identity, fit),
             "degenerate_reason": fit.degenerate_reason or "",
             "n_customers": len(frame),
+            "n_fitted": fit.n_fitted,
             "artifact": artifact.name,
             "artifact_sha256": artifact.sha256,
             "artifact_bytes": artifact.n_bytes,
@@ -124,11 +145,6 @@ def train_version(
             "trained_at": at,
             "training_seconds": round(time.monotonic() - started, 3),
         },
-    )
-    artifacts.sweep(
-        directory=directory,
-        named=set(ModelVersion.objects.values_list("artifact", flat=True)),
-        older_than=time.time() - STRAY_AFTER_SECONDS,
     )
     return FittedVersion(version, model, clusters, identity)
 
@@ -162,7 +178,8 @@ def _identity(
 def _insert(
     request: TrainingRequest, *, job: TrainingJob, by: trail.Actor, values: Mapping[str, Any]
 ) -> ModelVersion:
-    """The row, numbered next in its type; the unique constraint stops a concurrent twin."""
+    """The row, numbered next in its type. Trainings of one type take their numbers in turn."""
+    ActiveModel.objects.select_for_update().get(model_type=request.model_type)
     last = ModelVersion.objects.filter(model_type=request.model_type).aggregate(n=Max("number"))
     version = ModelVersion.objects.create(
         model_type=request.model_type,
@@ -171,13 +188,22 @@ def _insert(
         trained_by=by.label,
         **values,
     )
-    TrainingJob.objects.filter(pk=job.pk).update(version=version)
+    if not going_on(job).update(version=version):
+        raise TrainingStopped
     return version
 
 
 @transaction.atomic
-def finish(version: ModelVersion, *, n_assigned: int, by: trail.Actor) -> None:
-    """The version becomes a candidate: its customers are assigned and it may be activated."""
+def finish(version: ModelVersion, *, job: TrainingJob, n_assigned: int, by: trail.Actor) -> None:
+    """The version becomes a candidate, its customers assigned, and its job succeeds: both or none.
+
+    Raises `TrainingStopped` when the job was cancelled or given up meanwhile.
+    """
+    succeeded = going_on(job).update(
+        state=JobState.SUCCEEDED, progress=1.0, step="done", finished_at=timezone.now()
+    )
+    if not succeeded:
+        raise TrainingStopped
     version.stage = Stage.TRAINED
     version.n_assigned = n_assigned
     version.save(update_fields=["stage", "n_assigned"])
@@ -192,4 +218,14 @@ def finish(version: ModelVersion, *, n_assigned: int, by: trail.Actor) -> None:
             "artifact_sha256": version.artifact_sha256,
             "note": version.note,
         },
+    )
+
+
+def sweep_artifacts(*, directory: Path, stray_after: timedelta = STRAY_AFTER) -> list[str]:
+    """Remove files of no version, or of a failed one, older than `stray_after`; returns names."""
+    kept = ModelVersion.objects.exclude(stage=Stage.FAILED)
+    return artifacts.sweep(
+        directory=directory,
+        named=set(kept.values_list("artifact", flat=True)),
+        older_than=time.time() - stray_after.total_seconds(),
     )

@@ -1,7 +1,8 @@
 """Training as people ask for it: one job, whether a command, the admin or the API asks.
 
-The background worker or the command runs it; a job that lost its process is found by its
-heartbeat and fails with a reason.
+queued -> running -> succeeded, failed or cancelled. Each step is a conditional UPDATE, so whoever
+comes second (another worker, a cancel, the watchdog) finds it taken and leaves it. A lost process
+is found by its silent heartbeat, a lost task by the age of its queued job.
 """
 
 from __future__ import annotations
@@ -11,85 +12,198 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.tasks import async_task
 
 from audit import trail
 from audit.models import ActorKind, Outcome
 from modelregistry.models import JobState, ModelVersion, Stage, TrainingJob
-from modelregistry.training import Progress, TrainingRequest
+from modelregistry.training import (
+    Progress,
+    TrainingRequest,
+    TrainingStopped,
+    going_on,
+    sweep_artifacts,
+)
+from segments.leftovers import discard_leftovers
 from segments.training import train
+from segments.training_requests import checked
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS = 5.0
-LOST_AFTER = timedelta(seconds=60)
+BEATS_UNTIL_LOST = 12
+"""Heartbeats that a living process sends before it would be taken for lost."""
+LOST_REASON = "The process that trained it was stopped."
+RETRIABLE = (JobState.FAILED, JobState.CANCELLED)
+TARGET = "training_job"
+
+
+class JobConflict(Exception):
+    """The job is no longer in a state that allows this."""
+
+
+def lost_after() -> timedelta:
+    """How long a process may be silent, and a queued job be left lying."""
+    return timedelta(seconds=settings.JOB_LOST_AFTER_SECONDS)
 
 
 def queue_training(request: TrainingRequest, *, by: trail.Actor) -> TrainingJob:
-    """Leave the job to the background worker."""
+    """Leave the job to the background worker.
+
+    Raises `InvalidRequest` or `TooFewCustomers`; then nothing is queued.
+    """
+    return _queue(checked(request), by=by)
+
+
+def retry(job_id: int, *, by: trail.Actor) -> TrainingJob:
+    """A new job for what a failed or cancelled one was asked for.
+
+    Raises `JobConflict`, or as `queue_training`; then nothing is queued.
+    """
+    request = checked(_request_of(TrainingJob.objects.get(pk=job_id)))
     with transaction.atomic():
-        job = _create_job(request, by=by)
-        trail.record(
-            "training.queued",
-            by=by,
-            target=("training_job", job.pk),
-            details={"model_type": job.model_type, "parameters": job.parameters},
-        )
-        transaction.on_commit(lambda: async_task("segments.jobs.run_queued", job.pk))
+        job = TrainingJob.objects.select_for_update().get(pk=job_id)
+        if job.state not in RETRIABLE:
+            raise JobConflict(f"Job {job_id} cannot be retried: its state is {job.state}.")
+        again = job.retries.exclude(state__in=RETRIABLE).first()
+        if again is not None:
+            raise JobConflict(
+                f"Job {job_id} was retried as job {again.pk}, which is {again.state}."
+            )
+        return _queue(request, by=by, retry_of=job)
+
+
+@transaction.atomic
+def cancel(job_id: int, *, by: trail.Actor) -> TrainingJob:
+    """Cancel a queued job at once; ask a running one to stop, which it does at its next step.
+
+    A job that accepted this never succeeds. Raises `JobConflict` when it has ended or was asked.
+    """
+    job = TrainingJob.objects.select_for_update().get(pk=job_id)
+    reason, now = f"Cancelled by {by.label}.", timezone.now()
+    if job.state == JobState.QUEUED:
+        job.state, job.finished_at, action = JobState.CANCELLED, now, "training.cancelled"
+    elif job.state == JobState.RUNNING and job.cancel_requested_at is None:
+        action = "training.cancel_requested"
+    else:
+        state = "stopping" if is_stopping(job) else job.state
+        raise JobConflict(f"Job {job_id} cannot be cancelled: its state is {state}.")
+    job.cancel_requested_at, job.error = now, reason
+    job.save(update_fields=["state", "finished_at", "cancel_requested_at", "error"])
+    trail.record(action, by=by, target=(TARGET, job.pk), details={"model_type": job.model_type})
     return job
 
 
 def run_queued(job_id: int) -> None:
-    """The worker's task: run the job unless another worker has it."""
-    fail_lost_jobs()
-    if not _claim(job_id):
-        return
+    """The worker's task: run the job unless another worker has it, or it was cancelled.
+
+    What the data or a person did ends the job with its reason; the unexpected is raised as well.
+    """
+    clean_up(directory=settings.MODEL_DIR)
     job = TrainingJob.objects.get(pk=job_id)
     by = trail.Actor(ActorKind.SYSTEM, id="worker", label=f"worker, for {job.queued_by}")
-    _run(job, directory=settings.MODEL_DIR, by=by, on_progress=lambda share, step: None)
+    if not _claim(job, by=by):
+        return
+    try:
+        _run(job, directory=settings.MODEL_DIR, by=by, on_progress=lambda share, step: None)
+    except (ValueError, TrainingStopped) as ended:
+        logger.info("Training job %s ended: %s", job_id, ended)
 
 
 def train_now(
     request: TrainingRequest, *, directory: Path, by: trail.Actor, on_progress: Progress
 ) -> ModelVersion:
-    """Train in this process and return the candidate. Raises ValueError for unusable data."""
-    fail_lost_jobs()
-    job = _create_job(request, by=by)
-    _claim(job.pk)
+    """Train in this process and return the candidate.
+
+    Raises `InvalidRequest` or `TooFewCustomers` before anything is done, ValueError for data that
+    cannot be used, and `TrainingStopped` when the job was cancelled or given up meanwhile.
+    """
+    request = checked(request)
+    clean_up(directory=directory)
+    now = timezone.now()
+    job = _create_job(request, by=by, state=JobState.RUNNING, started_at=now, heartbeat_at=now)
     return _run(job, directory=directory, by=by, on_progress=on_progress)
+
+
+def look_after_jobs() -> None:
+    """Each minute, and when a worker starts: end lost jobs, run those whose task got lost."""
+    clean_up(directory=settings.MODEL_DIR)
+    left_lying = TrainingJob.objects.filter(
+        state=JobState.QUEUED, queued_at__lt=timezone.now() - lost_after()
+    )
+    job = left_lying.order_by("queued_at", "pk").first()
+    if job is not None:
+        run_queued(job.pk)
+
+
+def clean_up(*, directory: Path) -> None:
+    """Fail lost jobs; delete what failed trainings left, rows and files."""
+    fail_lost_jobs()
+    discard_leftovers()
+    sweep_artifacts(directory=directory)
 
 
 def fail_lost_jobs() -> int:
     """Fail jobs whose process is gone, with their half-made versions; returns how many."""
-    now = timezone.now()
-    lost = TrainingJob.objects.filter(state=JobState.RUNNING, heartbeat_at__lt=now - LOST_AFTER)
-    reason = "The process that trained it was stopped."
-    n_lost = 0
-    for job in lost:
-        with transaction.atomic():
-            n_lost += lost.filter(pk=job.pk).update(
-                state=JobState.FAILED, error=reason, finished_at=now
-            )
-            ModelVersion.objects.filter(trainingjob=job, stage=Stage.TRAINING).update(
-                stage=Stage.FAILED, failure=reason
-            )
-            trail.record(
-                "model_version.training_failed",
-                by=trail.Actor.system("watchdog"),
-                target=("training_job", job.pk),
-                outcome=Outcome.FAILED,
-                details={"reason": reason},
-            )
-    return n_lost
+    lost = TrainingJob.objects.filter(heartbeat_at__lt=timezone.now() - lost_after())
+    watchdog = trail.Actor.system("watchdog")
+    return sum(
+        _end(lost.filter(pk=job_id), TrainingStopped(LOST_REASON), by=watchdog)
+        for job_id in lost.filter(state=JobState.RUNNING).values_list("pk", flat=True)
+    )
 
 
-def _create_job(request: TrainingRequest, *, by: trail.Actor) -> TrainingJob:
+def is_stopping(job: TrainingJob) -> bool:
+    return job.state == JobState.RUNNING and job.cancel_requested_at is not None
+
+
+def notice_of(job: TrainingJob, *, at: datetime) -> str:
+    """What a person who waits for the job should know; empty when all is as it should be."""
+    if is_stopping(job):
+        return f"{job.error} It stops at its next step."
+    if job.state == JobState.RUNNING and not _beats(job, at):
+        return "Its process gives no sign of life; the job will soon be marked as failed."
+    if job.state != JobState.QUEUED or at - job.queued_at < lost_after():
+        return ""
+    running = TrainingJob.objects.filter(state=JobState.RUNNING).order_by("pk")
+    ahead = next((each for each in running if _beats(each, at)), None)
+    if ahead is not None:
+        return f"It waits for job {ahead.pk}, which is running."
+    return "No worker has taken it: `manage.py serve` runs one, `manage.py worker` one alone."
+
+
+def _beats(job: TrainingJob, at: datetime) -> bool:
+    return job.heartbeat_at is not None and at - job.heartbeat_at <= lost_after()
+
+
+@transaction.atomic
+def _queue(
+    request: TrainingRequest, *, by: trail.Actor, retry_of: TrainingJob | None = None
+) -> TrainingJob:
+    job = _create_job(request, by=by, retry_of=retry_of)
+    trail.record(
+        "training.retried" if retry_of else "training.queued",
+        by=by,
+        target=(TARGET, job.pk),
+        details={
+            "model_type": job.model_type,
+            "parameters": job.parameters,
+            "retry_of": retry_of.pk if retry_of else None,
+        },
+    )
+    transaction.on_commit(lambda: async_task("segments.jobs.run_queued", job.pk))
+    return job
+
+
+def _create_job(
+    request: TrainingRequest, *, by: trail.Actor, **fields: JobState | datetime | TrainingJob | None
+) -> TrainingJob:
     return TrainingJob.objects.create(
         model_type=request.model_type,
         parameters=dict(request.parameters),
@@ -97,15 +211,24 @@ def _create_job(request: TrainingRequest, *, by: trail.Actor) -> TrainingJob:
         note=request.note,
         queued_by=by.label,
         queued_by_id=by.id,
+        **fields,
     )
 
 
-def _claim(job_id: int) -> bool:
+def _request_of(job: TrainingJob) -> TrainingRequest:
+    return TrainingRequest(job.model_type, job.parameters, job.features, job.note)
+
+
+@transaction.atomic
+def _claim(job: TrainingJob, *, by: trail.Actor) -> bool:
     """Whether this process now owns the job: one conditional UPDATE."""
     now = timezone.now()
-    claimed = TrainingJob.objects.filter(pk=job_id, state=JobState.QUEUED).update(
+    claimed = TrainingJob.objects.filter(pk=job.pk, state=JobState.QUEUED).update(
         state=JobState.RUNNING, started_at=now, heartbeat_at=now
     )
+    if claimed:
+        details = {"model_type": job.model_type}
+        trail.record("training.started", by=by, target=(TARGET, job.pk), details=details)
     return claimed == 1
 
 
@@ -113,53 +236,72 @@ def _run(
     job: TrainingJob, *, directory: Path, by: trail.Actor, on_progress: Progress
 ) -> ModelVersion:
     def report(share: float, step: str) -> None:
-        TrainingJob.objects.filter(pk=job.pk).update(progress=round(share, 3), step=step)
+        if not going_on(job).update(progress=round(share, 3), step=step):
+            raise TrainingStopped
         on_progress(share, step)
 
-    request = TrainingRequest(job.model_type, job.parameters, job.features, job.note)
     try:
         with heartbeat(job.pk):
-            version = train(job, request, directory=directory, by=by, report=report)
+            version = train(job, _request_of(job), directory=directory, by=by, report=report)
     except BaseException as error:
-        _fail(job, error, by=by)
+        _end(TrainingJob.objects.filter(pk=job.pk), error, by=by)
+        discard_leftovers()
+        if isinstance(error, TrainingStopped):
+            job.refresh_from_db(fields=["error"])
+            raise TrainingStopped(job.error) from error
         raise
-    report(1.0, "done")
-    TrainingJob.objects.filter(pk=job.pk).update(
-        state=JobState.SUCCEEDED, finished_at=timezone.now()
-    )
+    on_progress(1.0, "done")
     return version
 
 
-def _fail(job: TrainingJob, error: BaseException, *, by: trail.Actor) -> None:
-    reason = str(error) or type(error).__name__
-    unexpected = not isinstance(error, (ValueError, KeyboardInterrupt))
-    now = timezone.now()
-    with transaction.atomic():
-        TrainingJob.objects.filter(pk=job.pk).update(
-            state=JobState.FAILED,
-            error=reason if not unexpected else f"{reason}\n{traceback.format_exc()}",
-            finished_at=now,
-        )
-        ModelVersion.objects.filter(trainingjob=job, stage=Stage.TRAINING).update(
-            stage=Stage.FAILED, failure=reason
-        )
-        trail.record(
-            "model_version.training_failed",
-            by=by,
-            target=("training_job", job.pk),
-            outcome=Outcome.FAILED,
-            details={"reason": reason[:1000]},
-        )
+@transaction.atomic
+def _end(found: QuerySet[TrainingJob], error: BaseException, *, by: trail.Actor) -> bool:
+    """Close the job found, which did not succeed, with its half-made version.
+
+    False when it runs no more, or is no more found: another process was first.
+    """
+    job = found.select_for_update().filter(state=JobState.RUNNING).first()
+    if job is None:
+        return False
+    reason = job.error if is_stopping(job) else _reason(error)
+    is_cancelled = is_stopping(job) or isinstance(error, KeyboardInterrupt)
+    is_unexpected = not isinstance(error, (ValueError, KeyboardInterrupt, TrainingStopped))
+    job.state = JobState.CANCELLED if is_cancelled else JobState.FAILED
+    job.error = f"{reason}\n{_traceback(error)}" if is_unexpected else reason
+    job.finished_at = timezone.now()
+    job.save(update_fields=["state", "error", "finished_at"])
+    ModelVersion.objects.filter(trainingjob=job, stage=Stage.TRAINING).update(
+        stage=Stage.FAILED, failure=reason
+    )
+    trail.record(
+        "training.cancelled" if is_cancelled else "model_version.training_failed",
+        by=by,
+        target=(TARGET, job.pk),
+        outcome=Outcome.SUCCEEDED if is_cancelled else Outcome.FAILED,
+        details={"reason": reason[:1000]},
+    )
+    return True
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted."
+    return str(error) or type(error).__name__
+
+
+def _traceback(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
 
 
 @contextmanager
 def heartbeat(job_id: int) -> Iterator[None]:
     """Says every few seconds that the job's process lives, also during a long fit."""
     stopped = threading.Event()
+    seconds = lost_after().total_seconds() / BEATS_UNTIL_LOST
 
     def beat() -> None:
         try:
-            while not stopped.wait(HEARTBEAT_SECONDS):
+            while not stopped.wait(seconds):
                 try:
                     TrainingJob.objects.filter(pk=job_id).update(heartbeat_at=timezone.now())
                 except OperationalError as error:  # a busy database: the next beat may pass

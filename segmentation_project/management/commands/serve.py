@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +18,8 @@ from django.core.management.base import BaseCommand, CommandError
 POLL_SECONDS = 0.2
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal a process gets when its parent ends."""
+RESTART_SECONDS = 5.0
+"""From one start of the worker to the next, so that one that cannot start does not spin."""
 STOP_SECONDS = 35.0
 """A little more than gunicorn's graceful timeout; then what still runs is killed."""
 
@@ -34,7 +37,8 @@ class Command(BaseCommand):
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
-        processes = {"server": start(*gunicorn_command()), "worker": start(*worker_command())}
+        server, worker = start(*gunicorn_command()), start(*worker_command())
+        started_at = time.monotonic()
         self.stdout.write(
             f"Serving on http://{settings.API_HOST}:{settings.API_PORT}, Ctrl-C stops."
         )
@@ -42,11 +46,15 @@ class Command(BaseCommand):
         try:
             while not stopping:
                 time.sleep(POLL_SECONDS)
-                ended = [name for name, process in processes.items() if process.poll() is not None]
-                if ended:
-                    raise CommandError(f"The {ended[0]} ended by itself; its log says why.")
+                if server.poll() is not None:
+                    raise CommandError("The server ended by itself; its log says why.")
+                if worker.poll() is None or time.monotonic() - started_at < RESTART_SECONDS:
+                    continue
+                self.stderr.write("The worker ended by itself; it is started again.")
+                kill_group(worker)
+                worker, started_at = start(*worker_command()), time.monotonic()
         finally:
-            stop_all(list(processes.values()))
+            stop_all([server, worker])
         self.stdout.write("Stopped.")
 
 
@@ -62,7 +70,7 @@ def gunicorn_command() -> list[str]:
 
 
 def worker_command() -> list[str]:
-    return [sys.executable, "manage.py", "qcluster", "--skip-checks"]
+    return [sys.executable, "manage.py", "worker", "--skip-checks"]
 
 
 def start(*command: str) -> subprocess.Popen[bytes]:
@@ -84,11 +92,16 @@ def stop_all(processes: list[subprocess.Popen[bytes]]) -> None:
             process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
     for process in processes:
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(max(deadline - time.monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        kill_group(process)
+        process.wait()
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of the process and of those it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def check_port(host: str, port: int) -> None:

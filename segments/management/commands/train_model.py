@@ -10,14 +10,17 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from audit import trail
-from ml.fitting import parse_parameters
 from modelregistry.activation import ActivationConflict, ActivationRefused
 from modelregistry.artifacts import DamagedArtifact
 from modelregistry.models import ModelType, ModelVersion
-from modelregistry.training import TrainingRequest
+from modelregistry.training import TrainingRequest, TrainingStopped
 from segments.assignment import activate
+from segments.gates import GateLimits
 from segments.jobs import train_now
 from segments.progress import progress_bar
+
+INTERRUPTED = 130
+"""The exit status of what Ctrl-C ended."""
 
 
 class Command(BaseCommand):
@@ -35,15 +38,19 @@ class Command(BaseCommand):
         parser.add_argument("--features", help="the attributes to use, separated by commas")
         parser.add_argument("--note", default="", help="why it was trained")
         parser.add_argument("--activate", action="store_true", help="let it serve at once")
-        parser.add_argument("--force", action="store_true", help="activate even if degenerate")
-        parser.add_argument("--reason", default="Activated after training.")
+        parser.add_argument(
+            "--force", action="store_true", help="activate although a gate is breached; say why"
+        )
+        parser.add_argument("--reason", help="why it is activated; needed with --force")
 
     def handle(self, *args: Any, **options: Any) -> None:
         by = trail.Actor.command("train_model")
+        if options["force"] and not options["reason"]:
+            raise CommandError("--force needs a --reason.")
         try:
             request = TrainingRequest(
                 model_type=options["model_type"],
-                parameters=parse_parameters(options["model_type"], given(options["param"])),
+                parameters=given(options["param"]),
                 features=names(options["features"]),
                 note=options["note"],
             )
@@ -51,11 +58,14 @@ class Command(BaseCommand):
                 version = train_now(
                     request, directory=settings.MODEL_DIR, by=by, on_progress=report
                 )
-        except ValueError as error:
+        except (ValueError, TrainingStopped) as error:
             raise CommandError(str(error)) from error
+        except KeyboardInterrupt as error:
+            raise CommandError("Cancelled.", returncode=INTERRUPTED) from error
         self.describe(version)
         if options["activate"]:
-            self.activate(version, by=by, reason=options["reason"], force=options["force"])
+            reason = options["reason"] or "Activated after training."
+            self.activate(version, by=by, reason=reason, force=options["force"])
 
     def describe(self, version: ModelVersion) -> None:
         self.stdout.write(f"{version} trained on {version.n_customers:,} customers.")
@@ -77,6 +87,7 @@ class Command(BaseCommand):
                 by=by,
                 at=timezone.now(),
                 directory=settings.MODEL_DIR,
+                limits=GateLimits(**settings.GATE_LIMITS),
                 force=force,
             )
         except (ActivationRefused, ActivationConflict, DamagedArtifact) as error:

@@ -1,0 +1,62 @@
+"""Bodies that tell the server to do something: strict objects, where a slip is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+
+
+class Body(serializers.Serializer):
+    """An object of the declared fields and no other; no body at all is an empty object."""
+
+    @classmethod
+    def of(cls, request: Request) -> dict[str, Any]:
+        """The fields that were sent. Raises ValidationError."""
+        is_sent = request.META.get("CONTENT_LENGTH") not in (None, "", "0")
+        body = cls(data=request.data if is_sent else {})
+        body.is_valid(raise_exception=True)
+        return dict(body.validated_data)
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            allowed = ", ".join(self.fields) or "none"
+            detail = f"is not a field here; allowed: {allowed}"
+            unknown = {str(name): [detail] for name in data if name not in self.fields}
+            if unknown:
+                raise serializers.ValidationError(unknown, code="unknown-field")
+        return super().to_internal_value(data)
+
+
+class Text(serializers.CharField):
+    """Text, and nothing that could be read as text."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Number(serializers.Field):
+    """A JSON number: no text that holds one, and not true for 1."""
+
+    default_error_messages = {"invalid": "A number is needed."}
+
+    def to_internal_value(self, data: Any) -> int | float:
+        if isinstance(data, bool) or not isinstance(data, int | float):
+            self.fail("invalid")
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class Flag(serializers.BooleanField):
+    """true or false, and nothing that could be read as either."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input="this")
+        return data

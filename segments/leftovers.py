@@ -1,0 +1,44 @@
+"""What failed trainings left in the tables: assignments, described segments, segments of nobody.
+
+A failed version keeps its row and number; nothing else of it is kept. Its artifact is swept.
+"""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+
+from modelregistry.models import ModelVersion, Stage
+from segments.models import Assignment, Segment, VersionSegment
+
+CHUNK = 10_000
+"""Assignments deleted in one transaction."""
+
+
+def discard_leftovers() -> None:
+    """Delete them, in transactions of bounded size; a query when there is nothing to delete."""
+    of_version = {"version": OuterRef("pk")}
+    left = Exists(Assignment.objects.filter(**of_version)) | Exists(
+        VersionSegment.objects.filter(**of_version)
+    )
+    for version in ModelVersion.objects.filter(left, stage=Stage.FAILED):
+        _delete_assignments(version)
+        _delete_segments(version)
+
+
+def _delete_assignments(version: ModelVersion) -> None:
+    assigned = Assignment.objects.filter(version=version).order_by("customer_id")
+    ids = assigned.values_list("customer_id", flat=True)
+    while last_of_chunk := list(ids[CHUNK - 1 : CHUNK]):
+        assigned.filter(customer_id__lte=last_of_chunk[0]).delete()
+    assigned.delete()
+
+
+@transaction.atomic
+def _delete_segments(version: ModelVersion) -> None:
+    """The version's segments, and those that it alone had; their ids never come back."""
+    described = VersionSegment.objects.filter(version=version)
+    concerned = list(described.values_list("segment_id", flat=True))
+    described.delete()
+    elsewhere = VersionSegment.objects.filter(segment=OuterRef("pk"))
+    Segment.objects.filter(~Exists(elsewhere), pk__in=concerned).delete()
