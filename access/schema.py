@@ -37,7 +37,7 @@ MEANINGS = {
     404: "There is no such thing.",
     405: "The method is not allowed here.",
     406: "Only JSON is served.",
-    409: "Somebody else was first.",
+    409: "What is stored does not allow it, or somebody else was first.",
     411: "The body has no Content-Length.",
     413: "The body is too large.",
     415: "The body is not JSON in UTF-8.",
@@ -47,12 +47,12 @@ MEANINGS = {
 ALWAYS = (400, 401, 403, 405, 406, 411, 413, 429, 503)
 
 
-def documented(success: Any, *more: int) -> dict[Any, Any]:
-    """Responses of an operation: its success and each error it can give."""
+def documented(success: Any, *more: int, status: int = 200) -> dict[Any, Any]:
+    """Responses of an operation: its success, under its status, and each error it can give."""
     problems: dict[Any, Any] = {
-        (status, "application/problem+json"): OpenApiResponse(
-            ProblemSerializer, description=MEANINGS[status]
+        (number, "application/problem+json"): OpenApiResponse(
+            ProblemSerializer, description=MEANINGS[number]
         )
-        for status in sorted({*ALWAYS, *more})
+        for number in sorted({*ALWAYS, *more})
     }
-    return {200: success, **problems}
+    return {status: success, **problems}

@@ -126,7 +126,7 @@ def prepare(environment: Mapping[str, str], customers: Path) -> str:
     manage("import_customers", str(customers), "--id", "customer_id")
     for model_type, parameters in PARAMETERS.items():
         given = [part for parameter in parameters for part in ("--param", parameter)]
-        manage("train_model", model_type, *given, "--activate", "--force")
+        manage("train_model", model_type, *given, "--activate", "--force", "--reason", "benchmark")
     return manage("create_api_key", "benchmark", "--scopes", "predict").splitlines()[-1].strip()
 
 

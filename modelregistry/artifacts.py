@@ -15,7 +15,8 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from safetensors.numpy import save as save_arrays
 
 from ml.clusterers import MODEL_CLASSES, ClusterModel
 from ml.encoder import FeatureEncoder
+from ml.explanation import Explainer
 from ml.features import FeatureSchema
 from ml.golden import golden_records
 from ml.reference_profile import ReferenceProfile
@@ -45,14 +47,26 @@ class DamagedArtifact(Exception):
     """The artifact of a version is missing, altered or not of its stated form."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TrainedModel:
-    """What a version needs to serve and to be watched."""
+    """What a version needs to serve, to be explained and to be watched."""
 
     model_type: str
     encoder: FeatureEncoder
     clusters: ClusterModel
     profile: ReferenceProfile
+    _building: threading.Lock = field(
+        default_factory=threading.Lock, init=False, repr=False, compare=False
+    )
+
+    def explainer(self) -> Explainer:
+        """Why customers are where they are; built when first asked for, once for all threads."""
+        with self._building:
+            return self._explainer
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        return Explainer(self.clusters, self.encoder.schema)
 
 
 @dataclass(frozen=True, slots=True)

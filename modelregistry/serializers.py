@@ -27,6 +27,7 @@ class VersionSerializer(serializers.ModelSerializer[ModelVersion]):
             "features",
             "degenerate_reason",
             "n_customers",
+            "n_fitted",
             "n_assigned",
             "artifact_sha256",
             "note",

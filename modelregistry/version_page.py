@@ -1,15 +1,21 @@
-"""One model version as a person reads it: figures, the choice of k or eps, features, segments."""
+"""One model version as a person reads it: its figures, features, doubts and service.
+
+How k or eps was chosen is in `choice_page`, what became of the segments in `succession_page`, the
+segments themselves in `segments.description_page`.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
 from access.figures import NONE, figure, share
 from access.staff import Table
+from modelregistry.choice_page import evidence_of
 from modelregistry.models import Activation, ModelVersion
+from segments.description_page import SHAKY, n_shaky
+from segments.models import VersionSegment
 
 METRICS = {
     "silhouette": ("Silhouette", "from -1 to 1, higher is better"),
@@ -19,25 +25,42 @@ METRICS = {
     "calinski_harabasz": ("Calinski–Harabasz", "never compare two table sizes"),
     "inertia_per_customer": ("Inertia per customer", "mean squared distance to the centre"),
 }
-CURVE_HEADERS = {
-    "n_clusters": "k",
-    "smallest_share": "smallest segment",
-    "noise_share": "noise",
-    "large_enough": "large enough",
-}
-SHARES = {"smallest_share", "noise_share"}
+SHARES = {"noise_share"}
 MAX_LEVELS = 6
 """Levels of a category named in the table; the others are counted."""
 
 
 def tiles(version: ModelVersion) -> list[tuple[str, str, str]]:
     """Title, figure and a few words for each metric."""
-    shown = [("Customers", figure(version.n_customers), "it was trained on")]
+    shown = [("Customers", figure(version.n_customers), _fitted_words(version))]
     for name, (title, words) in METRICS.items():
         value = version.metrics.get(name)
         text = share(value) if name in SHARES else figure(value)
         shown.append((title, text, words))
     return shown
+
+
+def _fitted_words(version: ModelVersion) -> str:
+    if version.n_fitted is None:
+        return "it was trained on"
+    return f"a sample of {figure(version.n_fitted)} was fitted, the others were predicted"
+
+
+def doubts(version: ModelVersion, rows: Sequence[VersionSegment]) -> Iterator[tuple[str, str]]:
+    """What speaks against using it, the worst first: a style and a sentence each."""
+    if version.failure:
+        yield "bad", f"Its training failed: {version.failure}"
+    if version.degenerate_reason:
+        yield "bad", f"Degenerate: {version.degenerate_reason} It does not serve unless forced."
+    evidence = evidence_of(version)
+    if evidence is not None and evidence.is_doubtful:
+        yield evidence.style, f"{evidence.label.capitalize()} of segments. {evidence.words}"
+    if shaky := n_shaky(rows):
+        yield (
+            "warn",
+            f"{shaky} of {len(rows)} segments {'is' if shaky == 1 else 'are'} shaky (stability "
+            f"below {SHAKY}): other customers of the same kind may well not form them.",
+        )
 
 
 def parameters(version: ModelVersion) -> list[tuple[str, str]]:
@@ -46,61 +69,6 @@ def parameters(version: ModelVersion) -> list[tuple[str, str]]:
         (name, f"{figure(value)} (chosen)" if name in chosen else figure(value))
         for name, value in sorted(version.parameters.items())
     ]
-
-
-def curve_parameter(version: ModelVersion) -> str | None:
-    """The parameter that the curve runs over, when there is a curve."""
-    selection = version.selection
-    if not selection or not selection.get("curve"):
-        return None
-    return next(name for name in selection["chosen"] if name in selection["curve"][0])
-
-
-def curve_table(version: ModelVersion) -> Table | None:
-    parameter, selection = curve_parameter(version), version.selection
-    if parameter is None or selection is None:
-        return None
-    curve = selection["curve"]
-    names = [parameter, *(name for name in curve[0] if name != parameter)]
-    return Table(
-        [_curve_header(name, parameter) for name in names],
-        [
-            [share(point[name]) if name in SHARES else figure(point[name]) for name in names]
-            for point in curve
-        ],
-        numbers_from=0,
-    )
-
-
-def _curve_header(name: str, parameter: str) -> str:
-    if name == "n_clusters" and parameter != "n_clusters":
-        return "clusters"
-    return CURVE_HEADERS.get(name, name.replace("_", " "))
-
-
-def curve_chart(version: ModelVersion) -> str | None:
-    """The score over the candidates, as Unfold's Chart.js takes it; the table is its twin."""
-    parameter, selection = curve_parameter(version), version.selection
-    if parameter is None or selection is None:
-        return None
-    curve, chosen = selection["curve"], selection["chosen"][parameter]
-    marked = [point["score"] if point[parameter] == chosen else None for point in curve]
-    line = {
-        "label": "score",
-        "data": [point["score"] for point in curve],
-        "borderColor": "var(--color-primary-600)",
-        "displayYAxis": True,
-    }
-    dot = {
-        "label": "chosen",
-        "data": marked,
-        "borderColor": "#f59e0b",
-        "backgroundColor": "#f59e0b",
-        "pointRadius": 6,
-        "showLine": False,
-    }
-    labels = [figure(point[parameter]) for point in curve]
-    return json.dumps({"labels": labels, "datasets": [line, dot]})
 
 
 def features_table(version: ModelVersion) -> Table:
@@ -158,35 +126,6 @@ def omitted_table(version: ModelVersion) -> Table:
         [(item["name"], item["reason"]) for item in version.schema["omitted"]],
         empty="Every attribute is a feature.",
     )
-
-
-def segments_table(version: ModelVersion) -> Table:
-    return Table(
-        ["Segment", "Name", "Customers", "Share"],
-        [
-            (row.segment_id, row.segment.name, figure(row.n_customers), share(row.share))
-            for row in version.segments.select_related("segment")
-        ],
-        numbers_from=2,
-        empty="No cluster was found: every customer is noise.",
-    )
-
-
-def medians_table(version: ModelVersion) -> Table:
-    """A feature a row, a segment a column: what is typical of each."""
-    segments = list(version.segments.select_related("segment"))
-    rows = [
-        [name, *(_typical(segment.medians.get(name), kind) for segment in segments)]
-        for name, kind in ((item["name"], item["kind"]) for item in version.schema["features"])
-    ]
-    headers = ["Feature", *(segment.segment.name for segment in segments)]
-    return Table(headers, rows if segments else [], numbers_from=1)
-
-
-def _typical(value: Any, kind: str) -> str:
-    if value is None or kind != "boolean":
-        return figure(value)
-    return {0.0: "no", 1.0: "yes"}.get(float(value), "both")
 
 
 def ledger_table(version: ModelVersion) -> Table:

@@ -7,6 +7,7 @@ from rest_framework import serializers
 from modelregistry.models import ModelType
 from modelregistry.serializers import VersionSerializer
 from monitoring.models import DriftReport
+from segments.models import Fate
 
 
 class DriftQuery(serializers.Serializer):
@@ -67,6 +68,8 @@ class SegmentShareSerializer(serializers.Serializer):
     n_customers = serializers.IntegerField()
     share = serializers.FloatField()
     medians = serializers.DictField()
+    fate = serializers.ChoiceField(choices=Fate.choices)
+    rule = serializers.CharField(source="rule.text", allow_null=True)
 
 
 class StatusSerializer(serializers.Serializer):

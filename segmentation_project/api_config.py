@@ -25,9 +25,10 @@ class RateLimits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """`max_records` customers and `max_body_bytes` bytes in one request."""
+    """`max_records` customers and `max_body_bytes` bytes in one request; fewer are explained."""
 
     max_records: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    max_explained_records: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1_000
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1_000, le=1_000_000_000)] = 20_000_000
 
 

@@ -53,6 +53,19 @@ class Environment:
             raise self.refusal(name, "must be a number between 0 and 1, both excluded")
         return value
 
+    def limit(self, name: str, default: float) -> float | None:
+        """A number from 0 to 1, or None for `off`."""
+        text = self.text(name, str(default))
+        if text == "off":
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not 0 <= value <= 1:
+            raise self.refusal(name, "must be a number from 0 to 1, or off")
+        return value
+
     def boolean(self, name: str, *, default: bool) -> bool:
         text = self.text(name, str(default)).lower()
         if text not in BOOLEANS:

@@ -172,6 +172,7 @@ SILENCED_SYSTEM_CHECKS = ["django_ratelimit.W001"]
 
 # -- API ----------------------------------------------------------------------------------------
 MAX_RECORDS = api_config.limits.max_records
+MAX_EXPLAINED_RECORDS = api_config.limits.max_explained_records
 MAX_BODY_BYTES = api_config.limits.max_body_bytes
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 FILE_UPLOAD_HANDLERS = ["segments.uploads.BoundedUploadHandler"]
@@ -203,12 +204,19 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"ModelTypeEnum": "modelregistry.models.ModelType"},
+    "ENUM_NAME_OVERRIDES": {
+        "FateEnum": "segments.models.Fate",
+        "JobStateEnum": "modelregistry.models.JobState",
+        "ModelTypeEnum": "modelregistry.models.ModelType",
+        "VersionStateEnum": "modelregistry.models.State",
+    },
 }
 
 # -- background jobs ----------------------------------------------------------------------------
-# `retry` must exceed `timeout`, or a long training would be handed to a second worker.
-JOB_TIMEOUT_SECONDS = 3600
+# A training lives as long as its heartbeat; the timeout only ends one that hangs. `retry`, when a
+# task is delivered again, must exceed it. A job delivered twice is run once all the same.
+JOB_LOST_AFTER_SECONDS = env.integer("JOB_LOST_AFTER_SECONDS", 60, low=2, high=3600)
+JOB_TIMEOUT_SECONDS = 6 * 3600
 Q_CLUSTER = {
     "name": "segmentation",
     "label": "Background jobs",
@@ -237,6 +245,14 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.address("SMTP_FROM", SENDER)
 # -- monitoring ---------------------------------------------------------------------------------
 DRIFT_THRESHOLD = env.share("DRIFT_THRESHOLD", 0.05)
 MONITORING_INTERVAL = env.integer("MONITORING_INTERVAL", 24, low=1, high=8760)
+
+# -- before a version serves --------------------------------------------------------------------
+GATE_LIMITS = {
+    "moved_share": env.limit("GATE_MAX_MOVED_SHARE", 0.3),
+    "noise_share": env.limit("GATE_MAX_NOISE_SHARE", 0.5),
+    "silhouette_drop": env.limit("GATE_MAX_SILHOUETTE_DROP", 0.1),
+    "drift_threshold": DRIFT_THRESHOLD if env.boolean("GATE_DRIFT", default=True) else None,
+}
 
 # -- security -----------------------------------------------------------------------------------
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY

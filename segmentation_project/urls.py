@@ -10,7 +10,9 @@ from modelregistry.views import ModelsView
 from monitoring.health import healthz, readyz
 from monitoring.views import DriftView, StatusView
 from segmentation_project import views
-from segments.views import PredictView, SegmentsView
+from segments.views import PredictView, ProfilesView, SegmentsView
+from segments.views_jobs import CancelJobView, JobView, RetryJobView, TrainView
+from segments.views_versions import ActivateView, CompareView, RollBackView, VersionView
 
 
 class ModelTypeConverter:
@@ -39,10 +41,35 @@ urlpatterns = [
     path("docs/problems", views.problem_types, name="problem-types"),
     path("redoc", views.read_only(redoc), name="redoc"),
     path("models", ModelsView.as_view(), name="models"),
+    path("models/<model_type:model_type>/train", TrainView.as_view(), name="train"),
+    path(
+        "models/<model_type:model_type>/versions/<int:number>",
+        VersionView.as_view(),
+        name="model-version",
+    ),
+    path(
+        "models/<model_type:model_type>/versions/<int:number>/compare",
+        CompareView.as_view(),
+        name="model-version-compare",
+    ),
+    path(
+        "models/<model_type:model_type>/versions/<int:number>/activate",
+        ActivateView.as_view(),
+        name="model-version-activate",
+    ),
+    path("models/<model_type:model_type>/rollback", RollBackView.as_view(), name="model-rollback"),
+    path("jobs/<int:job_id>", JobView.as_view(), name="job"),
+    path("jobs/<int:job_id>/cancel", CancelJobView.as_view(), name="job-cancel"),
+    path("jobs/<int:job_id>/retry", RetryJobView.as_view(), name="job-retry"),
     path("predict/<model_type:model_type>", PredictView.as_view(), name="predict"),
     path("model/status/<model_type:model_type>", StatusView.as_view(), name="model-status"),
     path("monitor/drift", DriftView.as_view(), name="monitor-drift"),
     path("segments/<model_type:model_type>", SegmentsView.as_view(), name="segments"),
+    path(
+        "segments/<model_type:model_type>/profiles",
+        ProfilesView.as_view(),
+        name="segment-profiles",
+    ),
     path("audit/logs", AuditLogsView.as_view(), name="audit-logs"),
     path("admin/", admin.site.urls),
 ]

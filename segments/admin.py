@@ -26,13 +26,16 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from access.staff import ReadOnlyAdmin, RecordedChanges, Table, actor_of, submitted
+from access.staff import PAGES, ReadOnlyAdmin, RecordedChanges, Table, actor_of, submitted
 from modelregistry.artifacts import DamagedArtifact
-from modelregistry.models import ActiveModel
+from modelregistry.models import Activation, ActiveModel
 from segments.assignment import assign_to_active_versions
+from segments.customer_page import customer_context
+from segments.description_page import CARD_WORDS, may_see_segments, stability_of
 from segments.importing import ImportResult, import_customers
 from segments.models import Assignment, Customer, Segment, VersionSegment
 from segments.naming import NameTaken, refuse_taken, rename_segment
+from segments.segment_page import life
 from segments.table_problems import MAX_PROBLEMS, InvalidTable, UnreadableTable
 from segments.uploads import MAX_UPLOAD_BYTES
 
@@ -96,34 +99,9 @@ class CustomerAdmin(RecordedChanges, ReadOnlyAdmin):
         return "customer", obj.customer_id
 
     def page_context(self, request: HttpRequest, obj: Customer) -> dict[str, Any]:
-        assignments = (
-            Assignment.objects.filter(customer=obj)
-            .select_related("version", "segment")
-            .order_by("version__model_type", "-version__number")
-        )
-        serving = set(ActiveModel.objects.values_list("active", flat=True))
         return {
-            "title": f"Customer {obj.customer_id}",
-            "facts": [("Stored", obj.created_at), ("Last changed", obj.updated_at)],
-            "attributes": Table(
-                ["Attribute", "Value"],
-                [(name, _shown(value)) for name, value in obj.attributes.items()],
-                empty="No attribute is known of this customer.",
-            ),
-            "assignments": Table(
-                ["Version", "Segment", "Status", "Assigned", "Distance"],
-                [
-                    (
-                        f"{row.version} (active)" if row.version_id in serving else row.version,
-                        row.segment or "no segment (noise)",
-                        row.get_status_display() or "–",
-                        row.assigned_at.strftime("%d %b %Y %H:%M"),
-                        f"{row.distance:.3f}",
-                    )
-                    for row in assignments
-                ],
-                numbers_from=4,
-                empty="No version has assigned this customer yet.",
+            **customer_context(
+                obj, directory=settings.MODEL_DIR, with_links=may_see_segments(request)
             ),
             "may_delete": self.has_delete_permission(request, obj),
         }
@@ -196,12 +174,6 @@ def _rejected(result: ImportResult) -> Table | None:
     return Table(["Line", "Problem"], rows)
 
 
-def _shown(value: Any) -> Any:
-    if value is None:
-        return "missing"
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
-
-
 class SegmentForm(forms.ModelForm):
     class Meta:
         model = Segment
@@ -237,12 +209,21 @@ class SegmentAdmin(RecordedChanges):
     """A segment is named here; models make it and decide who is in it."""
 
     form = SegmentForm
-    list_display = ["id", "name", "model_type", "customers_now", "share_trained", "in_use"]
+    change_form_outer_after_template = f"{PAGES}/segment_life.html"
+    list_display = [
+        "id",
+        "name",
+        "model_type",
+        "customers_now",
+        "share_trained",
+        "firmness",
+        "in_use",
+    ]
     list_display_links = ["id", "name"]
     list_filter = [ServingFilter, "model_type"]
     search_fields = ["name", "description"]
-    fields = ["name", "description", "model_type", "customers_now", "seen_in"]
-    readonly_fields = ["model_type", "customers_now", "seen_in"]
+    fields = ["name", "description", "model_type", "customers_now"]
+    readonly_fields = ["model_type", "customers_now"]
     actions = None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -259,12 +240,15 @@ class SegmentAdmin(RecordedChanges):
         active = ActiveModel.objects.filter(active__isnull=False).values("active")
         members = Assignment.objects.filter(version__in=active, segment=OuterRef("pk"))
         in_active = VersionSegment.objects.filter(version__in=active, segment=OuterRef("pk"))
+        served = Activation.objects.filter(to_version__segments__segment=OuterRef("pk"))
         sizes = members.order_by().values("segment").annotate(n=Count("customer")).values("n")
         # Not `super()`: it would order by the annotation before it is there.
         return Segment.objects.annotate(
             serves=Exists(in_active),
             n_customers=Coalesce(Subquery(sizes), 0),
+            has_served=Exists(served),
             trained_share=Subquery(in_active.values("share")[:1]),
+            stability=Subquery(in_active.values("stability")[:1]),
         )
 
     @display(description="customers now", ordering="n_customers")
@@ -275,14 +259,30 @@ class SegmentAdmin(RecordedChanges):
     def share_trained(self, segment: Any) -> str:
         return "–" if segment.trained_share is None else f"{segment.trained_share:.1%}"
 
-    @display(description="state", ordering="serves", label={"active": "success"})
-    def in_use(self, segment: Any) -> str:
-        return "active" if segment.serves else "not active"
+    @display(description="stability", ordering="stability")
+    def firmness(self, segment: Any) -> str:
+        stability = stability_of(segment.stability)
+        return stability.label if stability else "–"
 
-    @display(description="seen in")
-    def seen_in(self, segment: Segment) -> Any:
-        rows = segment.versions.select_related("version").order_by("-version__number")
-        return ", ".join(f"{row.version} ({row.share:.0%})" for row in rows)
+    @display(
+        description="state",
+        ordering="serves",
+        label={"active": "success", "candidate": "warning"},
+    )
+    def in_use(self, segment: Any) -> str:
+        if segment.serves:
+            return "active"
+        return "retired" if segment.has_served else "candidate"
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        obj = kwargs.get("obj")
+        may_see_versions = request.user.has_perm("modelregistry.view_modelversion")
+        if obj is not None:
+            context["life"] = life(obj, with_links=may_see_versions)
+            context["card_words"] = CARD_WORDS
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Segment, form: Any, change: bool) -> None:
         rename_segment(obj, name=obj.name, description=obj.description, by=actor_of(request))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import repeat
@@ -14,13 +14,14 @@ from django.db import transaction
 
 from audit import trail
 from ml.clusterers import Prediction
-from ml.records import ID_FIELD, RecordTable, check_table
+from ml.records import ID_FIELD, InvalidRecords, RecordProblem, RecordTable, check_table
 from modelregistry import artifacts
 from modelregistry.activation import NoActiveVersion
 from modelregistry.artifacts import DamagedArtifact
 from modelregistry.models import ModelType
 from segments.assignment import SegmentLabels, assign
 from segments.customers import upsert_customers
+from segments.explanations import Explanation, explained
 from segments.serving import ServingVersion, serving_version
 
 AUDIT_ACTION = "segments.predicted"
@@ -46,6 +47,23 @@ class DensityCustomerSegment(CustomerSegment, frozen=True, gc=False):
     status: str
 
 
+class ExplainedCustomerSegment(CustomerSegment, frozen=True, gc=False):
+    explanation: Explanation
+
+
+class ExplainedDensityCustomerSegment(DensityCustomerSegment, frozen=True, gc=False):
+    explanation: Explanation
+
+
+ANSWERS: Mapping[tuple[bool, bool], type[CustomerSegment]] = {
+    (False, False): CustomerSegment,
+    (False, True): ExplainedCustomerSegment,
+    (True, False): DensityCustomerSegment,
+    (True, True): ExplainedDensityCustomerSegment,
+}
+"""By whether the answer has a status and an explanation."""
+
+
 @dataclass(frozen=True, slots=True)
 class PredictedSegments:
     """Predictions in the order of the records, and the one version that made them all."""
@@ -60,25 +78,31 @@ def predict_segments(
     body: object,
     *,
     store: bool,
+    explain: bool,
     max_records: int,
+    max_explained_records: int,
     directory: Path,
     by: trail.Actor,
     at: datetime,
 ) -> PredictedSegments:
     """Predict, store the customers who have an id unless told not to, leave one audit entry.
 
-    The answer is about the records as they were sent; a stored customer keeps the attributes that
-    a record does not name, and is assigned by all of them.
+    The answer is about the records as they were sent, and says why if told to explain; a stored
+    customer keeps the attributes that a record does not name, and is assigned by all of them.
 
     Raises `InvalidRecords`, `NoActiveVersion` or `DamagedArtifact`; then nothing is stored.
     """
     table = check_table(body, max_records=max_records)
     records = table.records
+    if explain and len(records) > max_explained_records:
+        detail = f"with explain=true the list may hold at most {max_explained_records:,} records"
+        raise InvalidRecords([RecordProblem(-1, None, "too-many", detail)], 1)
     version = serving_version(model_type)
     model = artifacts.cache.get(version.artifact, directory=directory)
     encoded = model.encoder.encode_records(records, table=table)
     prediction = model.clusters.predict(encoded)
-    answer = _answer(table, prediction, version.labels)
+    explanations = explained(model, version.labels, encoded) if explain else None
+    answer = _answer(table, prediction, version.labels, explanations)
     known = [i for i, record in enumerate(records) if ID_FIELD in record] if store else []
     with transaction.atomic():
         if known:
@@ -95,18 +119,24 @@ def predict_segments(
 
 
 def _answer(
-    table: RecordTable, prediction: Prediction, labels: SegmentLabels
+    table: RecordTable,
+    prediction: Prediction,
+    labels: SegmentLabels,
+    explanations: Sequence[Explanation] | None,
 ) -> list[CustomerSegment]:
     clusters = prediction.labels.tolist()
-    columns = [
+    columns: list[Iterable[Any]] = [
         _customer_ids(table),
         map(labels.ids.__getitem__, clusters),
         map(labels.names.__getitem__, clusters),
         prediction.distances.tolist(),
     ]
-    if prediction.status is None:
-        return list(map(CustomerSegment, *columns))
-    return list(map(DensityCustomerSegment, *columns, prediction.status))
+    if prediction.status is not None:
+        columns.append(prediction.status)
+    if explanations is not None:
+        columns.append(explanations)
+    kind = ANSWERS[prediction.status is not None, explanations is not None]
+    return list(map(kind, *columns))
 
 
 def _customer_ids(table: RecordTable) -> Iterable[Any]:

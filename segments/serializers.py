@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from access.pagination import PageQuery
+from ml.features import Kind
 from modelregistry.models import ModelType
-from segments.models import Status
+from segments.models import Fate, Status
 
 NOISE = "noise"
+ACTIVE = "active"
 ATTRIBUTE = {
     "oneOf": [
         {"type": "number", "minimum": -1e15, "maximum": 1e15},
@@ -27,8 +31,17 @@ class PredictQuery(serializers.Serializer):
         default="true",
         help_text="Store and assign the customers that have a customer_id.",
     )
+    explain = serializers.ChoiceField(
+        choices=["true", "false"],
+        required=False,
+        default="false",
+        help_text="Say why each customer is in its segment; for fewer customers a request.",
+    )
 
     def validate_store(self, text: str) -> bool:
+        return text == "true"
+
+    def validate_explain(self, text: str) -> bool:
         return text == "true"
 
 
@@ -44,12 +57,34 @@ class CustomerField(serializers.DictField):
     """A flat object: the client's own id, if any, and attributes."""
 
 
+class ContributionSerializer(serializers.Serializer):
+    feature = serializers.CharField()
+    contribution = serializers.FloatField(
+        help_text="Part of the gap in squared encoded units; below 0 it speaks for the runner-up."
+    )
+    share = serializers.FloatField(help_text="Of the sizes of all contributions, -1 to 1.")
+
+
+class ExplanationSerializer(serializers.Serializer):
+    """What makes the gap: squared distance to the runner-up less that to the own segment."""
+
+    runner_up = serializers.IntegerField(
+        allow_null=True, help_text="The nearest other segment; for noise the nearest one."
+    )
+    runner_up_name = serializers.CharField(allow_null=True)
+    confidence = serializers.FloatField(
+        help_text="0 on the border to the runner-up, 1 in the very place of the own segment."
+    )
+    contributions = ContributionSerializer(many=True, help_text="At most 3, the largest first.")
+
+
 class PredictionSerializer(serializers.Serializer):
     customer_id = serializers.CharField(allow_null=True)
     segment = serializers.IntegerField(allow_null=True, help_text="Null for DBSCAN's noise.")
     segment_name = serializers.CharField(allow_null=True)
     distance = serializers.FloatField(help_text="In encoded units.")
     status = serializers.ChoiceField(choices=Status.choices, required=False)
+    explanation = ExplanationSerializer(required=False)
 
 
 class PredictionsSerializer(serializers.Serializer):
@@ -83,3 +118,109 @@ class SegmentsPage(serializers.Serializer):
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
     results = AssignedCustomerSerializer(many=True)
+
+
+class ProfilesQuery(serializers.Serializer):
+    version = serializers.RegexField(
+        r"^(active|[1-9]\d{0,8})$",
+        required=False,
+        default=ACTIVE,
+        help_text="active, or the number of a trained version.",
+    )
+
+
+@extend_schema_field({"type": ["number", "string"]})
+class TypicalField(serializers.Field):
+    """A median, the commonest level of a category, or an ISO date."""
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class LevelShareSerializer(serializers.Serializer):
+    level = serializers.CharField()
+    share = serializers.FloatField()
+    everyone_share = serializers.FloatField()
+    ratio = serializers.FloatField(help_text="The share over everyone's.")
+
+
+class FeatureProfileSerializer(serializers.Serializer):
+    """One feature of a segment beside everyone's; shares are of the customers at training."""
+
+    feature = serializers.CharField()
+    kind = serializers.ChoiceField(choices=[kind.value for kind in Kind], allow_null=True)
+    median = TypicalField(
+        allow_null=True, help_text="In its own unit; the commonest level of a category."
+    )
+    everyone_median = TypicalField(allow_null=True)
+    difference = serializers.FloatField(
+        allow_null=True, help_text="Of the means, in standard deviations of everyone."
+    )
+    robust_difference = serializers.FloatField(
+        allow_null=True, help_text="Of the medians, in robust standard deviations of everyone."
+    )
+    levels = LevelShareSerializer(many=True, default=[])
+    missing_share = serializers.FloatField(allow_null=True)
+    everyone_missing_share = serializers.FloatField(allow_null=True)
+
+
+class DifferenceSerializer(serializers.Serializer):
+    feature = serializers.CharField()
+    difference = serializers.FloatField()
+    words = serializers.CharField()
+
+
+class RuleSerializer(serializers.Serializer):
+    """Judged on customers that it was not made from."""
+
+    text = serializers.CharField()
+    is_short = serializers.BooleanField(
+        help_text="False: no short rule is right often enough; the figures are of the best one."
+    )
+    precision = serializers.FloatField()
+    recall = serializers.FloatField()
+    coverage = serializers.FloatField()
+
+
+class SizeSerializer(serializers.Serializer):
+    """How many there are now, and were at training."""
+
+    n_customers = serializers.IntegerField()
+    share = serializers.FloatField(allow_null=True)
+    n_customers_trained = serializers.IntegerField()
+    share_trained = serializers.FloatField(allow_null=True)
+
+
+class RelatedSegmentSerializer(serializers.Serializer):
+    segment = serializers.IntegerField(source="id")
+    segment_name = serializers.CharField(source="name")
+
+
+class SegmentProfileSerializer(serializers.Serializer):
+    segment = serializers.IntegerField(source="row.segment_id")
+    segment_name = serializers.CharField(source="row.segment.name")
+    description = serializers.CharField(source="row.segment.description", help_text="By staff.")
+    n_customers = serializers.IntegerField(source="size.n_customers")
+    share = serializers.FloatField(source="size.share", allow_null=True)
+    n_customers_trained = serializers.IntegerField(source="size.n_customers_trained")
+    share_trained = serializers.FloatField(source="size.share_trained")
+    features = FeatureProfileSerializer(many=True)
+    distinguishing = DifferenceSerializer(source="row.distinguishing", many=True)
+    rule = RuleSerializer(source="row.rule", allow_null=True)
+    stability = serializers.FloatField(
+        source="row.stability", allow_null=True, help_text="Above .75 firm, below .6 doubtful."
+    )
+    low_confidence_share = serializers.FloatField(
+        source="row.low_confidence_share", allow_null=True
+    )
+    fate = serializers.ChoiceField(source="row.fate", choices=Fate.choices)
+    match_score = serializers.FloatField(source="row.match_score", allow_null=True)
+    related_segments = RelatedSegmentSerializer(source="related", many=True)
+
+
+class ProfilesSerializer(serializers.Serializer):
+    model_type = serializers.ChoiceField(source="version.model_type", choices=ModelType.choices)
+    version = serializers.IntegerField(source="version.number")
+    n_customers = serializers.IntegerField(help_text="Customers assigned now.")
+    noise = SizeSerializer(allow_null=True, help_text="Null for K-means.")
+    segments = SegmentProfileSerializer(many=True)

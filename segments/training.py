@@ -60,7 +60,7 @@ def train(
             min(0.75 + 0.25 * n / n_customers, 0.99), "assigning the customers"
         ),
     )
-    training.finish(version, n_assigned=n_customers - n_left_out, by=by)
+    training.finish(version, job=job, n_assigned=n_customers - n_left_out, by=by)
     return version
 
 

@@ -1,4 +1,4 @@
-"""`POST /predict/{model_type}` and `GET /segments/{model_type}`."""
+"""`POST /predict/{model_type}`, `GET /segments/{model_type}` and its profiles."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
+from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -18,12 +19,17 @@ from access.pagination import KeysetPagination
 from access.schema import documented
 from access.scopes import Scope
 from modelregistry.activation import active_version
+from modelregistry.models import ModelVersion
 from segments import prediction
 from segments.models import Assignment
+from segments.profiles import profiles_of
 from segments.serializers import (
+    ACTIVE,
     CustomerField,
     PredictionsSerializer,
     PredictQuery,
+    ProfilesQuery,
+    ProfilesSerializer,
     SegmentsPage,
     SegmentsQuery,
 )
@@ -40,7 +46,9 @@ class PredictView(ApiView):
         summary="Predict the segments of customers",
         description=(
             "A JSON list of flat customer objects. An attribute that the active version needs and "
-            "saw no gaps in is required; attributes it does not use are ignored."
+            "saw no gaps in is required; attributes it does not use are ignored. With explain=true "
+            "each prediction says which features decided it, for at most "
+            f"{settings.MAX_EXPLAINED_RECORDS:,} customers a request."
         ),
         parameters=[PredictQuery],
         request=serializers.ListSerializer(child=CustomerField(), min_length=1),
@@ -53,7 +61,9 @@ class PredictView(ApiView):
             model_type,
             request.data,
             store=self.query["store"],
+            explain=self.query["explain"],
             max_records=settings.MAX_RECORDS,
+            max_explained_records=settings.MAX_EXPLAINED_RECORDS,
             directory=settings.MODEL_DIR,
             by=self.actor,
             at=timezone.now(),
@@ -98,6 +108,37 @@ class SegmentsView(ApiView):
                 **pages.envelope([assigned_customer(row) for row in page]),
             }
         )
+
+
+class ProfilesView(ApiView):
+    scope = Scope.SEGMENTS_READ
+    audit_action = "segments.profiles_read"
+    query_serializer_class = ProfilesQuery
+
+    @extend_schema(
+        summary="Describe the segments of a version",
+        description=(
+            "Size now and at training, medians beside everyone's, what sets each segment apart, a "
+            "readable rule with its precision and recall on unseen customers, and what became of "
+            "it since the version before. Versions trained by earlier releases lack some: null."
+        ),
+        parameters=[ProfilesQuery],
+        responses=documented(ProfilesSerializer, 404),
+        operation_id="segment_profiles",
+    )
+    def get(self, request: Request, model_type: str) -> Response:
+        asked = self.query["version"]
+        version = (
+            active_version(model_type)
+            if asked == ACTIVE
+            else get_object_or_404(
+                ModelVersion.objects.trained(), model_type=model_type, number=int(asked)
+            )
+        )
+        self.audit_target = ("model_version", str(version))
+        profiles = profiles_of(version)
+        self.n_items = len(profiles.segments)
+        return Response(ProfilesSerializer(profiles).data)
 
 
 def assigned_customer(row: Mapping[str, Any]) -> dict[str, Any]:

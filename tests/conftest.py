@@ -81,6 +81,7 @@ def flush_may_empty_the_trail() -> Iterator[None]:
             ActiveModel.objects.create(model_type=model_type)
         import_module("segments.migrations.0002_lost_jobs_schedule").create_schedule(apps, None)
         import_module("segments.migrations.0004_lost_jobs_moved").move_schedule(apps, None)
+        import_module("segments.migrations.0005_jobs_looked_after").rename_schedule(apps, None)
         import_module("access.migrations.0002_staff_groups").create_groups(apps, None)
 
     TransactionTestCase._fixture_teardown = tear_down_without_triggers

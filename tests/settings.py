@@ -47,6 +47,11 @@ for _name in [
     "ALERT_EMAIL",
     "DRIFT_THRESHOLD",
     "MONITORING_INTERVAL",
+    "GATE_MAX_MOVED_SHARE",
+    "GATE_MAX_NOISE_SHARE",
+    "GATE_MAX_SILHOUETTE_DROP",
+    "GATE_DRIFT",
+    "JOB_LOST_AFTER_SECONDS",
 ]:
     os.environ[_name] = ""
 

@@ -137,7 +137,7 @@ def test_a_real_table_is_imported_trained_and_served(
 
     manage("import_customers", path, *(["--id", id_column] if id_column else []))
     for model_type in MODEL_TYPES:
-        manage("train_model", model_type, "--activate", "--force")
+        manage("train_model", model_type, "--activate", "--force", "--reason", "test")
 
     records = as_records(path, id_column=id_column, n_rows=10)
     n_customers = len(pd.read_csv(path))

@@ -39,11 +39,22 @@ def train(page: Page, *, k: str, number: int) -> None:
     expect(page.locator("body")).to_contain_text(f"K-means version {number}")
 
 
-def activate(page: Page, *, number: int) -> None:
+def activate(page: Page, *, number: int, forced: bool = False) -> None:
     page.get_by_role("link", name="Activate", exact=True).click()
     page.fill("textarea[name=reason]", "the browser test said so")
+    if forced:  # a k of its own choice moves more customers than the gate allows
+        page.check("input[name=force]")
     page.get_by_role("button", name=f"Activate kmeans {number}").click()
     expect(page.locator("body")).to_contain_text(f"kmeans {number} is active.")
+
+
+def compare(page: Page, *, number: int, other: int) -> None:
+    """See who would move before deciding."""
+    page.get_by_role("link", name="Compare with the active version").click()
+    expect(page.locator("body")).to_contain_text(f"Compare kmeans {number} with kmeans {other}")
+    expect(page.locator(".seg-matrix tbody tr")).to_have_count(3)
+    assert_fits(page)
+    page.get_by_role("link", name=f"See kmeans {number}").click()
 
 
 def rename_first_segment(page: Page, name: str) -> None:
@@ -52,6 +63,34 @@ def rename_first_segment(page: Page, name: str) -> None:
     page.fill("input[name=name]", name)
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator("#result_list")).to_contain_text(name)
+
+
+def read_version(page: Page, url: str) -> None:
+    """What a person does who wonders about a new version: look, unfold, follow a segment."""
+    page.goto(url)
+    expect(page.get_by_role("heading", name="What became of the segments")).to_be_visible()
+    expect(page.locator("article").first).to_contain_text("How firm it is")
+    assert is_drawn(page), "the curve of the candidates"
+    for summary in page.locator("summary").all():
+        summary.click()
+    expect(page.get_by_role("cell", name="runner-up")).to_be_visible()
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert_fits(page)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.locator("article h3 a").first.click()
+    expect(page.get_by_role("heading", name="Its life")).to_be_visible()
+    assert_fits(page)
+
+
+def is_drawn(page: Page) -> bool:
+    """Whether the first chart has more than one colour: an empty canvas is all transparent."""
+    return bool(
+        page.locator("canvas.chart").first.evaluate(
+            """canvas => canvas.getContext("2d")
+                .getImageData(0, 0, canvas.width, canvas.height).data.some(value => value > 0)"""
+        )
+    )
 
 
 def roll_back(page: Page, *, to: int) -> None:
@@ -69,8 +108,10 @@ def test_a_day_from_import_to_roll_back(page: Page, tmp_path: Path) -> None:
     train(page, k="3", number=1)
     activate(page, number=1)
     train(page, k="", number=2)
-    activate(page, number=2)
+    compare(page, number=2, other=1)
+    activate(page, number=2, forced=True)
     version_page = page.url
+    read_version(page, version_page)
     rename_first_segment(page, "The regulars")
     page.goto(version_page)
     expect(page.locator("body")).to_contain_text("The regulars")
@@ -94,10 +135,14 @@ def test_pages_fit_the_screen_in_both_themes(page: Page, width: int) -> None:
         page.emulate_media(color_scheme=theme)
         for url in pages_of_the_sidebar(page):
             page.goto(url)
-            overflow = page.evaluate(
-                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-            )
-            assert overflow <= 0, f"{url} is {overflow} px too wide at {width} px, {theme}"
+            assert_fits(page)
+
+
+def assert_fits(page: Page) -> None:
+    overflow = page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    assert overflow <= 0, f"{page.url} is {overflow} px too wide at {page.viewport_size}"
 
 
 def pages_of_the_sidebar(page: Page) -> list[str]:
@@ -111,12 +156,16 @@ def pages_of_the_sidebar(page: Page) -> list[str]:
 def take_pictures(page: Page, version_page: str) -> None:
     if not SHOTS:
         return
+    page.goto("/admin/segments/segment/?serving=yes")
+    first = page.locator("#result_list tbody tr").first.get_by_role("link").first
+    segment_page = first.get_attribute("href") or ""
     pages = {
         "home": "/admin/",
         "versions": "/admin/modelregistry/modelversion/",
         "version": version_page,
         "customers": "/admin/segments/customer/",
         "segments": "/admin/segments/segment/",
+        "segment": segment_page,
         "train": "/admin/modelregistry/modelversion/train/",
         "import": "/admin/segments/customer/import/",
         "key": "/admin/access/apikey/add/",
@@ -130,7 +179,7 @@ def take_pictures(page: Page, version_page: str) -> None:
                 page.goto(url)
                 page.wait_for_timeout(400)
                 path = Path(SHOTS) / f"{name}-{width}-{theme}.png"
-                page.screenshot(path=path, full_page=name == "version")
+                page.screenshot(path=path, full_page=name in ("version", "segment"))
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1280, "height": 1400})
     page.goto(version_page)

@@ -172,10 +172,10 @@ def test_train_refuses_what_cannot_be_trained(db: None, field: str, value: str) 
     assert not TrainingJob.objects.exists()
 
 
-def test_train_ignores_the_parameters_of_the_other_type(db: None) -> None:
+def test_train_ignores_the_parameters_of_the_other_type(trained: TrainedModels) -> None:
     staff(VIEW, TRAIN).post(TRAIN_URL, {"model_type": "dbscan", "n_clusters": "3", "eps": "1.5"})
 
-    assert TrainingJob.objects.get().parameters == {"eps": 1.5}
+    assert TrainingJob.objects.latest("id").parameters == {"eps": 1.5}
 
 
 @pytest.mark.parametrize("permissions", [(), (VIEW,), (TRAIN,), (VIEW, ACTIVATE, JOBS)])
@@ -208,6 +208,98 @@ def test_a_job_whose_worker_is_gone_says_so(db: None) -> None:
     page = staff(JOBS).get(reverse("admin:modelregistry_trainingjob_change", args=[job.pk]))
 
     assert "no sign of life" in page.content.decode()
+
+
+# -- jobs ---------------------------------------------------------------------------------------
+
+
+def job_page(job: TrainingJob, verb: str = "change") -> str:
+    return reverse(f"admin:modelregistry_trainingjob_{verb}", args=[job.pk])
+
+
+def made_job(**fields: Any) -> TrainingJob:
+    return TrainingJob.objects.create(model_type="kmeans", queued_by="bob", **fields)
+
+
+def test_a_queued_job_is_cancelled_after_a_question(trained: TrainedModels) -> None:
+    job, client = made_job(), staff(TRAIN, JOBS)
+    assert job_page(job, "cancel") in client.get(job_page(job)).content.decode()
+    question = client.get(job_page(job, "cancel")).content.decode()
+    assert "Cancel the job" in question and "Back to the job" in question
+    job.refresh_from_db()
+    assert job.state == JobState.QUEUED, "asking changes nothing"
+    before = last_entry_id()
+
+    response = client.post(job_page(job, "cancel"), follow=True)
+
+    page = response.content.decode()
+    assert "Cancelled by ann." in page and "every 2s" not in page
+    assert job_page(job, "cancel") not in page and job_page(job, "retry") in page
+    (entry,) = entries_after(before)
+    assert (entry.action, entry.actor_id) == ("training.cancelled", "ann")
+
+
+def test_a_running_job_says_that_it_stops(trained: TrainedModels) -> None:
+    job = made_job(state=JobState.RUNNING, heartbeat_at=timezone.now())
+
+    page = staff(TRAIN, JOBS).post(job_page(job, "cancel"), follow=True).content.decode()
+
+    assert f"Job {job.pk} was asked to stop." in page
+    assert "Cancelled by ann. It stops at its next step." in page
+    assert "every 2s" in page and job_page(job, "cancel") not in page
+
+
+def test_a_failed_job_is_tried_again_once(trained: TrainedModels) -> None:
+    job = made_job(state=JobState.FAILED, error="Too few.", parameters={"n_clusters": 3})
+    client, before = staff(TRAIN, JOBS), last_entry_id()
+    assert job_page(job, "retry") in client.get(job_page(job)).content.decode()
+
+    response = client.post(job_page(job, "retry"))
+
+    again = TrainingJob.objects.latest("id")
+    assert response.headers["Location"] == job_page(again)
+    assert (again.retry_of, again.parameters) == (job, {"n_clusters": 3})
+    (entry,) = entries_after(before)
+    assert (entry.action, entry.actor_id) == ("training.retried", "ann")
+    assert f"job {job.pk}</a> again" in client.get(job_page(again)).content.decode()
+    first = client.get(job_page(job)).content.decode()
+    assert job_page(again) in first and job_page(job, "retry") not in first
+    refused = client.post(job_page(job, "retry"))
+    assert f"was retried as job {again.pk}" in refused.content.decode()
+
+
+def test_what_is_over_is_not_cancelled_and_says_why(trained: TrainedModels) -> None:
+    job = made_job(state=JobState.SUCCEEDED)
+
+    response = staff(TRAIN, JOBS).post(job_page(job, "cancel"))
+
+    assert response.status_code == 200
+    assert "cannot be cancelled: its state is succeeded." in response.content.decode()
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry"])
+@pytest.mark.parametrize("permissions", [(), (TRAIN,), (JOBS,), (VIEW, ACTIVATE, JOBS)])
+def test_who_may_not_train_neither_cancels_nor_retries(
+    db: None, permissions: tuple[str, ...], verb: str
+) -> None:
+    client = staff(*permissions)
+    job = made_job(state=JobState.QUEUED if verb == "cancel" else JobState.FAILED)
+
+    if JOBS in permissions:
+        assert job_page(job, verb) not in client.get(job_page(job)).content.decode()
+    for response in (client.get(job_page(job, verb)), client.post(job_page(job, verb))):
+        assert response.status_code == 403
+    job.refresh_from_db()
+    assert (job.state, TrainingJob.objects.count()) in (
+        (JobState.QUEUED, 1),
+        (JobState.FAILED, 1),
+    )
+
+
+def test_a_job_that_nobody_takes_says_so(db: None) -> None:
+    job = made_job(queued_at=timezone.now() - timezone.timedelta(minutes=5))
+
+    assert "No worker has taken it" in staff(JOBS).get(job_page(job)).content.decode()
 
 
 # -- activation and rollback --------------------------------------------------------------------

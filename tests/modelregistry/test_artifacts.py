@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
+from ml.clusterers import ClusterModel
+from ml.explanation import Explainer
+from ml.features import FeatureSchema
 from modelregistry import artifacts
 from modelregistry.activation import artifact_of, load
 from modelregistry.artifacts import Artifact, ArtifactCache, DamagedArtifact
@@ -214,3 +218,26 @@ def test_a_damaged_active_artifact_gives_503_and_never_a_label(
     problem_of(drift, status=503, code="damaged-artifact")
     assert ready.status_code == 503
     assert api.get("/readyz").status_code == 200
+
+
+def test_the_explainer_is_built_once_for_all_threads(
+    trained: TrainedModels, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_built = 0
+
+    class SlowExplainer(Explainer):
+        def __init__(self, model: ClusterModel, schema: FeatureSchema) -> None:
+            nonlocal n_built
+            n_built += 1
+            time.sleep(0.05)  # long enough for all to find it missing
+            super().__init__(model, schema)
+
+    monkeypatch.setattr(artifacts, "Explainer", SlowExplainer)
+    model = artifacts.read(artifact, directory=tmp_path)
+    assert n_built == 0, "nobody asked for it"
+
+    with ThreadPoolExecutor(8) as pool:
+        explainers = list(pool.map(lambda _: model.explainer(), range(16)))
+
+    assert n_built == 1
+    assert len({id(explainer) for explainer in explainers}) == 1

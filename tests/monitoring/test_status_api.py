@@ -23,9 +23,21 @@ def test_the_status_describes_what_serves(
     rows = {row["segment"]: row for row in body["segments"]}
     assert set(rows) == set(version.segments.values_list("segment_id", flat=True))
     assert all(row["segment_name"] and row["medians"] for row in rows.values())
+    assert {row["fate"] for row in rows.values()} == {"new"}
+    assert {key: row["rule"] for key, row in rows.items()} == {
+        row.segment_id: row.rule["text"] for row in version.segments.all()
+    }
     assert body["serving"]["n_requests"] == body["serving"]["n_customers"] == 0
     assert body["serving"]["latency_ms"] == {"p50": None, "p95": None, "p99": None}
     assert body["last_drift"] is None
+
+
+def test_a_version_without_rules_is_shown_too(trained: TrainedModels, api: Client) -> None:
+    trained.kmeans.segments.update(rule=None)
+
+    segments = api.get("/model/status/kmeans").json()["segments"]
+
+    assert {row["rule"] for row in segments} == {None}
 
 
 def test_serving_figures_count_what_was_answered_refused_and_failed(

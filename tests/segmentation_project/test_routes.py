@@ -16,11 +16,11 @@ from django.utils import timezone
 from access.keys import revoke
 from access.scopes import Scope
 from audit.models import AuditEntry
-from modelregistry.models import ModelType
+from modelregistry.models import ActiveModel, JobState, ModelType, TrainingJob
 from monitoring.models import DriftReport
 from segments.models import Assignment, Customer
 from tests.expectations import one_entry, problem_of
-from tests.factories import BY, TrainedModels, make_key, make_records
+from tests.factories import BY, TrainedModels, make_key, make_records, make_version
 
 PUBLIC = "public"
 ADMIN = "admin"
@@ -36,10 +36,19 @@ class Route:
     access: str
     action: str = ""
     sends: str = ""
+    status: int = 200
+
+
+QUEUED_JOB, FAILED_JOB = 9_000_001, 9_000_002
+"""Ids of the jobs that the routes of jobs are asked about."""
 
 
 def each(path: str) -> tuple[str, ...]:
     return tuple(f"{path}/{model_type}" for model_type in ModelType.values)
+
+
+def first_versions(rest: str) -> tuple[str, ...]:
+    return tuple(f"{path}/versions/1{rest}" for path in each("/models"))
 
 
 ROUTES = {
@@ -55,6 +64,52 @@ ROUTES = {
     "model-status": Route("GET", each("/model/status"), Scope.MODELS_READ, "model.status_read"),
     "monitor-drift": Route("POST", ("/monitor/drift",), Scope.DRIFT_RUN, "drift.checked"),
     "segments": Route("GET", each("/segments"), Scope.SEGMENTS_READ, "segments.listed"),
+    "segment-profiles": Route(
+        "GET",
+        tuple(f"{path}/profiles" for path in each("/segments")),
+        Scope.SEGMENTS_READ,
+        "segments.profiles_read",
+    ),
+    "train": Route(
+        "POST",
+        tuple(f"{path}/train" for path in each("/models")),
+        Scope.MODELS_TRAIN,
+        "training.queued",
+        status=202,
+    ),
+    "model-version": Route("GET", first_versions(""), Scope.MODELS_READ, "model_version.read"),
+    "model-version-compare": Route(
+        "GET", first_versions("/compare"), Scope.MODELS_READ, "model_version.compared"
+    ),
+    "model-version-activate": Route(
+        "POST",
+        first_versions("/activate"),
+        Scope.MODELS_ACTIVATE,
+        "model_version.activated",
+        "reason",
+    ),
+    "model-rollback": Route(
+        "POST",
+        tuple(f"{path}/rollback" for path in each("/models")),
+        Scope.MODELS_ACTIVATE,
+        "model_version.rolled_back_to",
+        "reason",
+    ),
+    "job": Route("GET", (f"/jobs/{QUEUED_JOB}",), Scope.MODELS_READ, "training.read"),
+    "job-cancel": Route(
+        "POST",
+        (f"/jobs/{QUEUED_JOB}/cancel",),
+        Scope.MODELS_TRAIN,
+        "training.cancelled",
+        status=202,
+    ),
+    "job-retry": Route(
+        "POST",
+        (f"/jobs/{FAILED_JOB}/retry",),
+        Scope.MODELS_TRAIN,
+        "training.retried",
+        status=202,
+    ),
     "audit-logs": Route("GET", ("/audit/logs",), Scope.AUDIT_READ, "audit.read"),
     "admin/": Route("GET", ("/admin/",), ADMIN),
 }
@@ -72,9 +127,9 @@ def routed_names() -> Iterator[str]:
 
 
 def call(client: Client, route: Route, path: str, **more: Any) -> Any:
-    body = make_records(n_customers=1) if route.sends else None
-    if route.method == "POST" and body:
-        return client.post(path, body, content_type="application/json", **more)
+    bodies = {"record": make_records(n_customers=1), "reason": {"reason": "tests"}}
+    if route.sends:
+        return client.post(path, bodies[route.sends], content_type="application/json", **more)
     return client.generic(route.method, path, **more)
 
 
@@ -84,6 +139,21 @@ def api_paths() -> list[Any]:
         for route in API_ROUTES.values()
         for path in route.paths
     ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def jobs(trained_once: TrainedModels, django_db_blocker: Any) -> None:
+    with django_db_blocker.unblock():
+        for pk, state in ((QUEUED_JOB, JobState.QUEUED), (FAILED_JOB, JobState.FAILED)):
+            TrainingJob.objects.create(pk=pk, model_type="kmeans", state=state, queued_by="tests")
+
+
+@pytest.fixture(scope="module")
+def second_versions(trained_once: TrainedModels, django_db_blocker: Any) -> None:
+    """They serve, so the first ones can be activated again, and rolled back to."""
+    with django_db_blocker.unblock():
+        for model_type in ModelType.values:
+            make_version(model_type=model_type, active=True)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +180,8 @@ def stored() -> tuple[Any, ...]:
         list(Customer.objects.values_list()),
         list(Assignment.objects.order_by("version_id", "customer_id").values_list()),
         DriftReport.objects.count(),
+        list(TrainingJob.objects.order_by("pk").values_list("pk", "state")),
+        list(ActiveModel.objects.order_by("pk").values_list()),
     )
 
 
@@ -152,7 +224,7 @@ def test_every_invalid_key_gets_one_and_the_same_401(
 
 @pytest.mark.parametrize(("route", "path"), api_paths())
 def test_only_the_scope_of_the_route_opens_it(
-    trained: TrainedModels, keys: dict[str, str], route: Route, path: str
+    trained: TrainedModels, second_versions: None, keys: dict[str, str], route: Route, path: str
 ) -> None:
     before = stored()
 
@@ -167,7 +239,7 @@ def test_only_the_scope_of_the_route_opens_it(
     assert stored() == before
     with one_entry(action=route.action, actor_kind="api_key", outcome="succeeded") as entries:
         response = call(Client(headers={"X-API-Key": keys[route.access]}), route, path)
-    assert response.status_code == 200, response.content
+    assert response.status_code == route.status, response.content
     assert entries[0].request_id == response.headers["X-Request-ID"]
     assert entries[0].actor_id == keys[route.access].partition(".")[0]
 

@@ -108,6 +108,11 @@ NONSENSE = {
     "ALERT_EMAIL": "somebody@example.com, nobody",
     "DRIFT_THRESHOLD": "5",
     "MONITORING_INTERVAL": "0",
+    "GATE_MAX_MOVED_SHARE": "1.5",
+    "GATE_MAX_NOISE_SHARE": "none",
+    "GATE_MAX_SILHOUETTE_DROP": "-0.1",
+    "GATE_DRIFT": "perhaps",
+    "JOB_LOST_AFTER_SECONDS": "1",
 }
 ANY_TEXT = {"API_HOST", "ALLOWED_HOSTS", "API_CONFIG", "SMTP_SERVER", "SMTP_USERNAME",
             "SMTP_PASSWORD"}  # fmt: skip
@@ -151,6 +156,7 @@ def test_a_malformed_port_in_a_url_is_refused_without_its_password(
         {"rate_limits": {"default": "60/x"}},
         {"limits": {"max_records": 0}},
         {"limits": {"max_records": "many"}},
+        {"limits": {"max_explained_records": 0}},
         {"limits": {"max_body_bytes": 1}},
         {"api_key": "secrets never live here"},
         [],

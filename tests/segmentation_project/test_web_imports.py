@@ -56,7 +56,9 @@ def ask(method, path, body=None, query=""):
 
 for model_type in ("kmeans", "dbscan"):
     ask("POST", f"/predict/{model_type}", records)
+    ask("POST", f"/predict/{model_type}", records, "explain=true")
     ask("GET", f"/segments/{model_type}")
+    ask("GET", f"/segments/{model_type}/profiles")
     ask("GET", f"/model/status/{model_type}")
 ask("POST", "/monitor/drift", records, "model_type=kmeans")
 ask("GET", "/models")
