@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from django.conf import settings
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
@@ -94,9 +94,13 @@ def test_a_day_with_the_product(api: Client, tmp_path: Path) -> None:
 
     manage("train_model", "kmeans", "--param", "k=3", "--note", "fewer")
     assert active_version("kmeans").number == 1, "a candidate does not serve"
-    manage("train_model", "kmeans", "--param", "k=3", "--activate", "--reason", "fewer")
+    fewer = ("train_model", "kmeans", "--param", "k=3", "--activate")
+    with pytest.raises(CommandError, match="would move to another segment; the limit is 30%"):
+        manage(*fewer)
+    assert active_version("kmeans").number == 1, "a breached gate stops it"
+    manage(*fewer, "--force", "--reason", "fewer")
     second = listed(api, "kmeans")
-    assert active_version("kmeans").number == 3
+    assert active_version("kmeans").number == 4
     assert len({row["segment"] for row in second.values()}) == 3
     agree(predicted(api, "kmeans", records), second)
 
@@ -112,7 +116,7 @@ def test_a_day_with_the_product(api: Client, tmp_path: Path) -> None:
     actions = [row["action"] for row in log]
     for action, times in {
         "customers.imported": 1,
-        "model_version.trained": 4,
+        "model_version.trained": 5,
         "model_version.activated": 3,
         "model_version.rolled_back_to": 1,
         "drift.checked": 2,

@@ -25,7 +25,7 @@ from segments.assignment import activate
 from tests.factories import BY, TrainedModels, make_version
 from tests.system.server import Answer, Installation, ask, fill, make_installation, running
 
-N_KILLS = int(os.environ.get("SYSTEM_KILLS", "5"))
+N_KILLS = int(os.environ.get("SYSTEM_KILLS", "1"))
 N_TRUNCATIONS = 20
 N_FLIPS = 200
 N_CUSTOMERS = 300

@@ -18,7 +18,7 @@ from tests.system.databases import DATABASES, database_url
 from tests.system.server import Installation, ask, fill, make_installation
 from tests.system.workers import command, processes_of, serving, waited_for, worker_of
 
-N_KILLS = int(os.environ.get("SYSTEM_KILLS", "3"))
+N_KILLS = int(os.environ.get("SYSTEM_KILLS", "2"))
 N_CUSTOMERS = 25_000
 """Enough for three chunks of assignments."""
 N_JOBS = 4
@@ -199,25 +199,24 @@ def test_killed_anywhere_the_worker_comes_back_and_every_job_ends(
     assert processes_of(installation) == []
 
 
-@pytest.mark.parametrize("victim", ["trainer", "monitor", "pusher", "sentinel", "main"])
-def test_an_idle_worker_that_lost_a_process_is_replaced(tmp_path: Path, victim: str) -> None:
+def test_an_idle_worker_that_lost_a_process_is_replaced(tmp_path: Path) -> None:
     installation = make_installation(tmp_path, JOB_LOST_AFTER_SECONDS="3")
     fill(installation, n_customers=60)
     with serving(installation):
-        before = worker_of(installation)
-        assert ended(installation, train(installation))["state"] == "succeeded"
+        for victim in dict.fromkeys(VICTIMS[-N_KILLS - 1 :]):
+            assert ended(installation, train(installation))["state"] == "succeeded"
+            before = worker_of(installation)
 
-        os.kill(getattr(before, victim), signal.SIGKILL)
-        after = waited_for(
-            lambda: (now := worker_of(installation)).main != before.main and now,
-            "another worker",
-            installation,
-        )
+            os.kill(getattr(before, victim), signal.SIGKILL)
+            waited_for(
+                lambda before=before: worker_of(installation).main != before.main,
+                f"another worker after the {victim}'s end",
+                installation,
+            )
 
-        assert ended(installation, train(installation))["state"] == "succeeded"
-        assert worker_of(installation) == after
-        left = {process.pid for process in processes_of(installation)}
-        assert left.isdisjoint(vars(before).values())
+            assert ended(installation, train(installation))["state"] == "succeeded"
+            left = {process.pid for process in processes_of(installation)}
+            assert left.isdisjoint(vars(before).values()), victim
 
 
 def test_two_workers_and_repeated_deliveries_train_each_job_once(
