@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -159,6 +159,7 @@ def fit_clusters(
     parameters: Mapping[str, object],
     random_state: int = 0,
     initial_centers: FloatArray | None = None,
+    widths: Sequence[int] | None = None,
     on_progress: Progress | None = None,
 ) -> Fit:
     """Train a model, choosing what the caller leaves open, and judge it.
@@ -178,6 +179,9 @@ def fit_clusters(
         stated stays their number unless another is clearly better; k-means starts from them as well
         as afresh, where they are as many as clusters to be fitted and have the columns of X. DBSCAN
         has no start.
+    widths : sequence of int, optional
+        Columns of X that each feature has, in order; one each if not given. Only the evidence of
+        segments asks.
     on_progress : callable, optional
         Called with the share done (0-1) and what comes next.
 
@@ -201,7 +205,10 @@ def fit_clusters(
     if len(X) < MIN_CUSTOMERS:
         raise TooFewCustomers(f"Training needs at least {MIN_CUSTOMERS} customers, found {len(X)}.")
     report = on_progress or _silent
-    trained = _TRAINERS[model_type](X, stated, initial_centers, report)
+    if model_type == "kmeans":
+        trained = _train_kmeans(X, stated, initial_centers, widths, report)
+    else:
+        trained = _train_dbscan(X, stated, report)
     report(0.8, "judging the clusters")
     quality = evaluate(X, trained.labels, random_state=int(stated["random_state"]))
     report(1.0, "done")
@@ -218,7 +225,11 @@ def fit_clusters(
 
 
 def _train_kmeans(
-    X: FloatArray, stated: Parameters, initial_centers: FloatArray | None, report: Progress
+    X: FloatArray,
+    stated: Parameters,
+    initial_centers: FloatArray | None,
+    widths: Sequence[int] | None,
+    report: Progress,
 ) -> Trained:
     seed = int(stated["random_state"])
     complete: Parameters = {"n_init": DEFAULT_N_INIT, **stated}
@@ -226,7 +237,13 @@ def _train_kmeans(
     if "n_clusters" not in stated:
         report(0.0, "choosing k")
         incumbent = None if initial_centers is None else len(initial_centers)
-        selection = choose_n_clusters(X, incumbent=incumbent, random_state=seed)
+        selection = choose_n_clusters(
+            X,
+            incumbent=incumbent,
+            widths=widths,
+            random_state=seed,
+            on_progress=lambda share: report(0.6 * share, "choosing k"),
+        )
         complete |= selection.chosen
     report(0.6, "fitting k-means")
     n_clusters, n_init = int(complete["n_clusters"]), int(complete["n_init"])
@@ -239,9 +256,7 @@ def _train_kmeans(
     return Trained(model, labels, complete, selection)
 
 
-def _train_dbscan(
-    X: FloatArray, stated: Parameters, _initial_centers: FloatArray | None, report: Progress
-) -> Trained:
+def _train_dbscan(X: FloatArray, stated: Parameters, report: Progress) -> Trained:
     complete: Parameters = {"min_samples": default_min_samples(X.shape[1]), **stated}
     selection = None
     if "eps" not in stated:
@@ -260,13 +275,6 @@ def _train_dbscan(
     return Trained(
         model, labels, complete, selection, n_fitted=n_fitted if n_fitted < len(X) else None
     )
-
-
-_Trainer: TypeAlias = Callable[[FloatArray, Parameters, FloatArray | None, Progress], Trained]
-_TRAINERS: dict[str, _Trainer] = {
-    "kmeans": _train_kmeans,
-    "dbscan": _train_dbscan,
-}
 
 
 def _silent(share: float, step: str) -> None:

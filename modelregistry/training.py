@@ -107,6 +107,7 @@ def train_version(
         X,
         parameters=request.parameters,
         initial_centers=_initial_centers(request, predecessor, X),
+        widths=[feature.n_columns for feature in schema.features],
         on_progress=lambda share, step: on_progress(0.1 + 0.5 * share, step),
     )
     on_progress(0.6, "describing the segments")

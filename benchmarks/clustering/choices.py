@@ -10,10 +10,9 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from benchmarks.clustering.report import Figure, beside, means, print_rows
-from benchmarks.clustering.tables import SEED, Truth, encoded, raw_values
+from benchmarks.clustering.tables import SEED, Truth, encoded, fit_of, raw_values
 from ml.cluster_fits import fit_kmeans
 from ml.clusterers import FloatArray, IntArray
-from ml.fitting import fit_clusters
 from ml.selection import CANDIDATE_N_CLUSTERS
 
 MAX_TRUE_K = CANDIDATE_N_CLUSTERS[-1]
@@ -33,7 +32,7 @@ def choose_segments(truth: Truth) -> Chosen:
     """Segment one table in every way; only "true k" is told the number."""
     with threadpool_limits(1):
         X, raw = encoded(truth.frame), raw_values(truth.frame)
-        fit = fit_clusters("kmeans", X, parameters={}, random_state=SEED)
+        fit = fit_of(truth.frame)
         labelings = {
             "ours": fit.labels,
             "as is (raw, k = 8)": plain_kmeans(raw, 8),
@@ -51,7 +50,7 @@ def choose_segments(truth: Truth) -> Chosen:
 def find_evidence(truth: Truth) -> Chosen:
     """Ask for the evidence in a table without segments."""
     with threadpool_limits(1):
-        fit = fit_clusters("kmeans", encoded(truth.frame), parameters={}, random_state=SEED)
+        fit = fit_of(truth.frame)
     return Chosen(truth.name, {}, fit.selection.evidence if fit.selection else None)
 
 

@@ -14,6 +14,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from ml.clusterers import FloatArray, IntArray
 from ml.encoder import FeatureEncoder
+from ml.fitting import Fit, fit_clusters
 from ml.schema_learning import learn_schema
 
 SEED = 0
@@ -47,6 +48,15 @@ def encoder_of(frame: pd.DataFrame) -> FeatureEncoder:
 
 def encoded(frame: pd.DataFrame) -> FloatArray:
     return encoder_of(frame).encode_frame(frame)
+
+
+def fit_of(frame: pd.DataFrame) -> Fit:
+    """K-means as the product trains it, everything chosen."""
+    encoder = encoder_of(frame)
+    widths = [feature.n_columns for feature in encoder.schema.features]
+    return fit_clusters(
+        "kmeans", encoder.encode_frame(frame), parameters={}, random_state=SEED, widths=widths
+    )
 
 
 def raw_values(frame: pd.DataFrame) -> FloatArray:
