@@ -410,7 +410,10 @@ def _words(profile: FeatureProfile, difference: float) -> str:
         return f"{title} {_gained(profile.levels).level}"
     if profile.kind == Kind.BOOLEAN:
         return title if difference > 0 else f"not {title}"
-    high, low = ("early", "late") if profile.kind == Kind.DATE else ("high", "low")
+    high, low = ("high", "low")
+    if profile.kind == Kind.DATE:
+        high, low = ("early", "late")
+        title = title.removesuffix(" on")
     degree = "very " if abs(difference) >= EXTREME else ""
     return f"{degree}{high if difference > 0 else low} {title}"
 

@@ -3,7 +3,7 @@ starts from, and which of its clusters continue a segment."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +17,10 @@ from ml.features import Kind
 from ml.identity import IdentityResult, match_on_centres, match_on_customers, mean_centres
 
 Medians: TypeAlias = Mapping[str, Any]
+
+MIN_SHARED_SHARE = 0.05
+"""Of the reference customers: fewer that both versions know cannot say what becomes of all; a
+judgement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +54,30 @@ class Predecessor:
         clusters: Sequence[ClusterDescription],
         encoder: FeatureEncoder,
     ) -> IdentityResult:
-        """Match clusters to its segments on shared customers, or on medians if there are none."""
+        """Match clusters to its segments on shared customers, or on medians if too few are shared.
+
+        Without a feature in common there is nothing to compare either: every cluster is new.
+        """
+        are_enough = len(self.rows) >= MIN_SHARED_SHARE * len(labels)
         on_customers = match_on_customers(
-            self.segments,
-            labels[self.rows],
+            self.segments if are_enough else self.segments[:0],
+            labels[self.rows] if are_enough else labels[:0],
             segment_ids=self.medians,
             n_clusters=len(clusters),
         )
-        if on_customers.basis == "customers":
+        features = {feature.name for feature in encoder.schema.features}
+        if on_customers.basis == "customers" or not any(map(features.intersection, self.known())):
             return on_customers
         return match_on_centres(
             list(self.medians),
             _encoded(encoder, list(self.medians.values())),
             _encoded(encoder, [cluster.medians for cluster in clusters]),
         )
+
+    def known(self) -> Iterator[set[str]]:
+        """The features of each segment that have a typical value."""
+        for own in self.medians.values():
+            yield {name for name, value in own.items() if value is not None}
 
 
 def _encoded(encoder: FeatureEncoder, medians: Sequence[Medians]) -> FloatArray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -76,8 +75,9 @@ def create_segments(fitted: FittedVersion) -> None:
     version = fitted.version
     matches = fitted.identity.matches if fitted.identity else ()
     of_cluster = {match.cluster: match for match in matches}
-    known = Segment.objects.in_bulk(_concerned(fitted))
-    names = {segment.name for segment in known.values()}
+    of_type = Segment.objects.filter(model_type=version.model_type)
+    known = of_type.in_bulk([match.segment for match in matches if match.segment is not None])
+    names = set(of_type.values_list("name", flat=True))
     for each in fitted.clusters:
         cluster, match = each.description, of_cluster.get(each.description.cluster)
         segment = known.get(match.segment) if match and match.segment is not None else None
@@ -112,14 +112,6 @@ def _fate(match: SegmentMatch | None) -> dict[str, object]:
         "match_score": match.score,
         "related_segments": list(match.related),
     }
-
-
-def _concerned(fitted: FittedVersion) -> Iterable[int]:
-    """Ids of the predecessor's segments: kept ones, and retired ones whose names stay theirs."""
-    if fitted.identity is None:
-        return []
-    kept = [match.segment for match in fitted.identity.matches if match.segment is not None]
-    return [*kept, *fitted.identity.retired]
 
 
 def _unused_name(suggested: str, names: set[str]) -> str:
