@@ -175,3 +175,11 @@ def test_changing_ones_own_password_leaves_one_entry(db: None) -> None:
 def test_a_drift_report_is_missing_from_the_list_until_there_is_one(db: None) -> None:
     assert not DriftReport.objects.exists()
     assert superuser().get(reverse("admin:monitoring_driftreport_changelist")).status_code == 200
+
+
+def test_signing_in_without_a_destination_ends_at_the_overview(client: Client, db: None) -> None:
+    User.objects.create_superuser("anna", password="a long enough one")
+
+    response = client.post("/admin/login/", {"username": "anna", "password": "a long enough one"})
+
+    assert (response.status_code, response["Location"]) == (302, "/admin/")
