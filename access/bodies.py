@@ -16,17 +16,19 @@ class Body(serializers.Serializer):
     def of(cls, request: Request) -> dict[str, Any]:
         """The fields that were sent. Raises ValidationError."""
         is_sent = request.META.get("CONTENT_LENGTH") not in (None, "", "0")
-        body = cls(data=request.data if is_sent else {})
+        data = request.data if is_sent else {}
+        if not isinstance(data, Mapping):
+            raise serializers.ValidationError("The body must be an object.")
+        body = cls(data=data)
         body.is_valid(raise_exception=True)
         return dict(body.validated_data)
 
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            allowed = ", ".join(self.fields) or "none"
-            detail = f"is not a field here; allowed: {allowed}"
-            unknown = {str(name): [detail] for name in data if name not in self.fields}
-            if unknown:
-                raise serializers.ValidationError(unknown, code="unknown-field")
+        allowed = ", ".join(self.fields) or "none"
+        detail = f"is not a field here; allowed: {allowed}"
+        unknown = {str(name): [detail] for name in data if name not in self.fields}
+        if unknown:
+            raise serializers.ValidationError(unknown, code="unknown-field")
         return super().to_internal_value(data)
 
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, OuterRef
+from django.db.models.functions import Coalesce
 
 from audit import trail
 from modelregistry import artifacts
@@ -38,15 +40,29 @@ class Gate:
     name : what is looked at, such as `moved_share`
     value, limit : float or None
         What was measured and the most that passes; None where it is a matter of yes or no.
-    passed : bool
+    passed : bool or None
+        None when it cannot be measured as things stand.
     sentence : the same in words
     """
 
     name: str
     value: float | None
     limit: float | None
-    passed: bool
+    passed: bool | None
     sentence: str
+
+    @property
+    def is_breached(self) -> bool:
+        return self.passed is False
+
+    def figures(self) -> dict[str, Any]:
+        """What the trail keeps of it."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "limit": self.limit,
+            "passed": self.passed,
+        }
 
 
 class ActivationRefused(Exception):
@@ -83,6 +99,19 @@ def active_versions() -> list[ModelVersion]:
     return list(ModelVersion.objects.filter(pk__in=pointed))
 
 
+def newest_candidates() -> list[ModelVersion]:
+    """Of each type the newest trained version that never served, if it is newer than the active."""
+    newest = ModelVersion.objects.trained().filter(
+        activations=None, model_type=OuterRef("model_type")
+    )
+    pointers = ActiveModel.objects.annotate(
+        candidate=newest.filter(number__gt=Coalesce(OuterRef("active__number"), 0))
+        .order_by("-number")
+        .values("pk")[:1]
+    )
+    return list(ModelVersion.objects.filter(pk__in=pointers.values("candidate")))
+
+
 def version_at(model_type: str, moment: datetime) -> ModelVersion | None:
     """The version that served at `moment`, from the ledger."""
     move = (
@@ -112,7 +141,7 @@ def check_servable(version: ModelVersion, *, directory: Path) -> None:
 
 def require_passed(version: ModelVersion, gates: Sequence[Gate]) -> None:
     """Raise `ActivationRefused` that names every breached gate with its figures."""
-    breached = [gate for gate in gates if not gate.passed]
+    breached = [gate for gate in gates if gate.is_breached]
     if breached:
         reasons = " ".join(gate.sentence for gate in breached)
         raise ActivationRefused(
@@ -160,10 +189,7 @@ def move_pointer(move: Move, *, by: trail.Actor, at: datetime) -> Activation:
             "to": str(version),
             "reason": move.reason,
             "forced": move.forced,
-            "gates": [
-                {"name": gate.name, "value": gate.value, "limit": gate.limit, "passed": gate.passed}
-                for gate in move.gates
-            ],
+            "gates": [gate.figures() for gate in move.gates],
             "generation": move.generation + 1,
         },
     )

@@ -24,7 +24,11 @@ PARAMETERS = {
     ModelType.KMEANS.value: ("n_clusters", "n_init"),
     ModelType.DBSCAN.value: ("eps", "min_samples"),
 }
-"""The fields of each type; every one may be left empty."""
+"""The fields of each type; every one may be left empty, and those of the other type must be."""
+OTHERS = {
+    ModelType.KMEANS.value: PARAMETERS[ModelType.DBSCAN],
+    ModelType.DBSCAN.value: PARAMETERS[ModelType.KMEANS],
+}
 
 
 def parameter_field(label: str, help_text: str) -> forms.CharField:
@@ -69,6 +73,10 @@ class TrainForm(forms.Form):
         model_type = data.get("model_type")
         if model_type is None:
             return data
+        for name in OTHERS[model_type]:
+            if data.get(name, "").strip():
+                label = ModelType(model_type).label
+                self.add_error(name, f"This is no parameter of {label}; leave it empty.")
         names = (*PARAMETERS[model_type], "random_state")
         given = {name: data[name].strip() for name in names if data.get(name, "").strip()}
         try:
@@ -94,13 +102,20 @@ class TrainForm(forms.Form):
         )
 
 
-class ReasonForm(forms.Form):
-    """A reason, and how often the active version had changed when the page was shown."""
+class MoveForm(forms.Form):
+    """A reason, force where a gate is breached, and how often the active version had changed when
+    the page was shown."""
 
     reason = forms.CharField(
         max_length=MAX_REASON,
         help_text="Kept in the ledger and in the audit trail.",
         widget=UnfoldAdminTextareaWidget({"rows": 2}),
+    )
+    force = forms.BooleanField(
+        required=False,
+        label="Let it serve although a gate is breached",
+        help_text="The reason and what was measured are kept together.",
+        widget=UnfoldBooleanWidget,
     )
     generation = forms.IntegerField(widget=forms.HiddenInput)
 
@@ -111,16 +126,7 @@ class ReasonForm(forms.Form):
                 "The active version changed since this page was opened; look and try again."
             )
 
-
-class ActivateForm(ReasonForm):
-    force = forms.BooleanField(
-        required=False,
-        label="Activate it although a gate is breached",
-        help_text="The reason and what was measured are kept together.",
-        widget=UnfoldBooleanWidget,
-    )
-
     def offer_force(self, gates: Sequence[Gate]) -> None:
         """Show the box only where there is something to overrule."""
-        if all(gate.passed for gate in gates):
+        if not any(gate.is_breached for gate in gates):
             del self.fields["force"]

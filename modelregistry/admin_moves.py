@@ -20,12 +20,12 @@ from modelregistry.activation import (
     load,
     pointer_of,
 )
-from modelregistry.admin_forms import ActivateForm, ReasonForm
+from modelregistry.admin_forms import MoveForm
 from modelregistry.artifacts import DamagedArtifact
 from modelregistry.models import Activation, ActiveModel, ModelVersion, Stage
 from segments.assignment import activate, roll_back
-from segments.comparison import Comparison, compare
-from segments.gates import GateLimits, check_gates
+from segments.comparison import Comparison, compare, notes_of
+from segments.gates import GateLimits, check_gates, check_has_clusters
 
 REFUSALS = (ActivationRefused, ActivationConflict, DamagedArtifact)
 VIEW = "modelregistry.view_modelversion"
@@ -72,7 +72,7 @@ class MovesAdmin(ReadOnlyAdmin):
         is_proposed = pointer.active_id != version.pk and other == pointer.active
         gates = self.gates(request, version, comparison) if is_proposed else None
         may_serve = gates is not None
-        form = ActivateForm(initial={"generation": pointer.generation})
+        form = MoveForm(initial={"generation": pointer.generation})
         form.offer_force(gates or [])
         return self.page(
             request,
@@ -85,7 +85,9 @@ class MovesAdmin(ReadOnlyAdmin):
             may_serve=may_serve,
             may_activate=may_serve and request.user.has_perm(ACTIVATE),
             gates=comparison_page.gates_table(gates or []),
-            breached=[gate for gate in gates or [] if not gate.passed],
+            breached=[gate for gate in gates or [] if gate.is_breached],
+            unmeasured=[gate for gate in gates or [] if gate.passed is None],
+            notes=notes_of(comparison, is_proposed=is_proposed) if comparison else [],
             form=form,
             **(comparison_page.context(comparison) if comparison else {}),
         )
@@ -96,7 +98,7 @@ class MovesAdmin(ReadOnlyAdmin):
         if version is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         pointer = pointer_of(version.model_type)
-        form = ActivateForm(submitted(request), initial={"generation": pointer.generation})
+        form = MoveForm(submitted(request), initial={"generation": pointer.generation})
 
         def carry_out() -> Activation:
             return activate(
@@ -130,12 +132,14 @@ class MovesAdmin(ReadOnlyAdmin):
     def roll_back_view(self, request: HttpRequest, model_type: str) -> HttpResponse:
         require(request, ACTIVATE, VIEW)
         pointer = pointer_of(model_type)
-        form = ReasonForm(submitted(request), initial={"generation": pointer.generation})
+        form = MoveForm(submitted(request), initial={"generation": pointer.generation})
 
         def carry_out() -> Activation:
             return roll_back(
                 model_type,
+                version=pointer.previous.number if pointer.previous else None,
                 reason=form.cleaned_data["reason"],
+                force=form.cleaned_data["force"],
                 by=actor_of(request),
                 at=timezone.now(),
                 directory=settings.MODEL_DIR,
@@ -146,11 +150,14 @@ class MovesAdmin(ReadOnlyAdmin):
             return HttpResponseRedirect(reverse("admin:modelregistry_modelversion_changelist"))
         if entry := self.moved(request, form, pointer, carry_out):
             return HttpResponseRedirect(version_url(entry.to_version_id))
+        gates = check_has_clusters(pointer.previous)
+        form.offer_force(gates)
         return self.move_page(
             request,
             form,
             title=f"Roll back to {pointer.previous}",
             intro=[f"{pointer.active} serves now; {pointer.previous} served before it."],
+            gates=comparison_page.gates_table(gates) if gates else None,
             button=f"Roll back to {pointer.previous}",
             back=version_url(pointer.active_id),
         )
@@ -169,7 +176,7 @@ class MovesAdmin(ReadOnlyAdmin):
     def moved(
         self,
         request: HttpRequest,
-        form: ReasonForm,
+        form: MoveForm,
         pointer: ActiveModel,
         carry_out: Callable[[], Activation],
     ) -> Activation | None:
@@ -185,7 +192,7 @@ class MovesAdmin(ReadOnlyAdmin):
         messages.success(request, f"{entry.to_version} is active.")
         return entry
 
-    def move_page(self, request: HttpRequest, form: ReasonForm, **context: Any) -> HttpResponse:
+    def move_page(self, request: HttpRequest, form: MoveForm, **context: Any) -> HttpResponse:
         return self.page(request, "move.html", form=form, danger=True, **context)
 
 

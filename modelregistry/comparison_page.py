@@ -155,13 +155,16 @@ def _features(version: ModelVersion) -> str:
 def gates_table(gates: Sequence[Gate]) -> Table:
     return Table(
         ["Gate", "Verdict", "What was found"],
-        [(GATE_NAMES[gate.name], _verdict(passed=gate.passed), gate.sentence) for gate in gates],
+        [(GATE_NAMES[gate.name], _verdict(gate), gate.sentence) for gate in gates],
         empty="Every gate is off, or has nothing to measure.",
     )
 
 
-def _verdict(*, passed: bool) -> SafeString:
-    style, word = ("good", "passed") if passed else ("bad", "breached")
+def _verdict(gate: Gate) -> SafeString:
+    if gate.passed is None:
+        style, word = "plain", "not measured"
+    else:
+        style, word = ("good", "passed") if gate.passed else ("bad", "breached")
     return format_html('<span class="seg-label seg-label-{}">{}</span>', style, word)
 
 

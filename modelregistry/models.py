@@ -195,6 +195,12 @@ class TrainingJob(models.Model):
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    process = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        help_text="Which process runs it, where that can be known.",
+    )
     retry_of = models.ForeignKey(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="retries"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rest_framework import serializers
 
+from access.choices import Choice
 from modelregistry.models import ModelType
 from modelregistry.serializers import VersionSerializer
 from monitoring.models import DriftReport
@@ -11,9 +12,7 @@ from segments.models import Fate
 
 
 class DriftQuery(serializers.Serializer):
-    model_type = serializers.ChoiceField(
-        choices=ModelType.choices, required=False, default=ModelType.KMEANS
-    )
+    model_type = Choice(choices=ModelType.choices, required=False, default=ModelType.KMEANS)
 
 
 class DriftReportSerializer(serializers.ModelSerializer[DriftReport]):

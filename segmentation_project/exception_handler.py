@@ -77,7 +77,7 @@ def _answer(exc: Exception, request: Any) -> tuple[dict[str, Any], dict[str, str
         ]
         return problem(request, 409, "activation-refused", str(exc), errors=errors), {}
     if isinstance(exc, exceptions.ValidationError):
-        errors = list(_flattened(exc.get_full_details(), ""))
+        errors = list(_flattened(exc.get_full_details()))
         return problem(
             request, 400, "invalid-parameter", f"{_counted(len(errors))}.", errors=errors
         ), {}
@@ -123,17 +123,17 @@ def _pointer_to(*path: str | int) -> str:
     return "#" + "".join(f"/{part}" for part in parts)
 
 
-def _flattened(details: Any, pointer: str) -> Iterator[dict[str, str]]:
+def _flattened(details: Any, *path: str | int) -> Iterator[dict[str, str]]:
     """DRF's nested messages as a flat list of pointer, code and detail."""
     if isinstance(details, dict) and "message" in details:
         yield {
-            "pointer": f"#{pointer}",
+            "pointer": _pointer_to(*path),
             "code": str(details["code"]).replace("_", "-"),
             "detail": str(details["message"]),
         }
     elif isinstance(details, dict):
         for key, value in details.items():
-            yield from _flattened(value, f"{pointer}/{key}")
+            yield from _flattened(value, *path, key)
     else:
         for value in details:
-            yield from _flattened(value, pointer)
+            yield from _flattened(value, *path)

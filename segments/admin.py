@@ -29,7 +29,7 @@ from unfold.widgets import (
 from access.staff import PAGES, ReadOnlyAdmin, RecordedChanges, Table, actor_of, submitted
 from modelregistry.artifacts import DamagedArtifact
 from modelregistry.models import Activation, ActiveModel
-from segments.assignment import assign_to_active_versions
+from segments.assignment import assign_to_current_versions
 from segments.customer_page import customer_context
 from segments.description_page import CARD_WORDS, may_see_segments, stability_of
 from segments.importing import ImportResult, import_customers
@@ -145,7 +145,7 @@ class CustomerAdmin(RecordedChanges, ReadOnlyAdmin):
                 return {"problems": _problems(error), "n_problems": error.n_problems}
             rejected = _rejected(result)
         try:
-            assign_to_active_versions(directory=settings.MODEL_DIR)
+            assign_to_current_versions(directory=settings.MODEL_DIR)
         except DamagedArtifact as error:
             messages.warning(request, f"The customers have no segment yet: {error}")
         return {"result": result, "rejected": rejected}

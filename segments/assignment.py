@@ -6,10 +6,10 @@ Every stored customer is assigned to a version before it serves, so the switch i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import compress, repeat
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,24 +22,36 @@ from django.utils import timezone
 from audit import trail
 from ml.clusterers import NOISE, Prediction
 from modelregistry import activation
-from modelregistry.activation import ActivationRefused, Move
-from modelregistry.artifacts import TrainedModel
+from modelregistry.activation import ActivationConflict, ActivationRefused, Move
+from modelregistry.artifacts import DamagedArtifact, TrainedModel
 from modelregistry.models import Activation, ActiveModel, ModelVersion
 from segments.comparison import compare
-from segments.gates import GateLimits, check_gates
+from segments.gates import GateLimits, check_gates, check_has_clusters
 from segments.models import Assignment, Customer, VersionSegment
 
 CHUNK = 10_000
 """Customers assigned in one transaction."""
-# The guard skips a customer erased or changed between reading and writing.
-UPSERT = """INSERT INTO segments_assignment
-        (version_id, customer_id, segment_id, distance, status, assigned_at, customer_revision)
-    SELECT %s, customer_id, %s, %s, %s, %s, revision FROM segments_customer
-    WHERE revision = %s AND customer_id = %s
+# The guard skips a customer erased or changed between reading and writing. It is a subquery, not a
+# join, so that PostgreSQL looks each customer up rather than reading the whole table.
+UPSERT = """WITH new (customer_id, revision, segment_id, distance, status) AS ({rows})
+    INSERT INTO segments_assignment
+        (customer_id, customer_revision, segment_id, distance, status, version_id, assigned_at)
+    SELECT customer_id, revision, segment_id, distance, status, %s, %s FROM new
+    WHERE revision = (SELECT stored.revision FROM segments_customer AS stored
+        WHERE stored.customer_id = new.customer_id {lock})
     ON CONFLICT (version_id, customer_id) DO UPDATE
     SET segment_id = excluded.segment_id, distance = excluded.distance,
         status = excluded.status, assigned_at = excluded.assigned_at,
         customer_revision = excluded.customer_revision"""
+UPSERT_ROW = UPSERT.format(rows="VALUES (%s, %s, %s, %s, %s)", lock="")
+# Customers are locked first and in order, as those who store them do: no deadlock with them, and
+# nobody is erased before the commit.
+UPSERT_COLUMNS = UPSERT.format(
+    rows="""SELECT * FROM unnest(
+        %s::varchar[], %s::bigint[], %s::bigint[], %s::float8[], %s::varchar[]
+    ) AS columns (customer_id) ORDER BY customer_id""",
+    lock="FOR KEY SHARE",
+)
 
 IdRange: TypeAlias = dict[str, str]
 """Conditions on customer_id, as a filter takes them."""
@@ -81,21 +93,21 @@ def write_assignments(
     *,
     at: datetime,
 ) -> None:
-    """Upsert the assignments of customers as they stood at their revisions, in one statement."""
-    clusters = prediction.labels.tolist()
-    rows = zip(
-        repeat(version_id),
-        map(labels.ids.__getitem__, clusters),
-        prediction.distances.tolist(),
-        prediction.status or repeat(""),
-        repeat(connection.ops.adapt_datetimefield_value(at)),
-        revisions,
+    """Upsert the assignments of distinct customers as they stood at their revisions."""
+    columns = (
         customer_ids,
-        strict=False,  # the repeated values have no end
+        revisions,
+        list(map(labels.ids.__getitem__, prediction.labels.tolist())),
+        prediction.distances.tolist(),
+        prediction.status or [""] * len(customer_ids),
     )
-    in_order: list[Any] = sorted(rows, key=itemgetter(-1))
+    moment = connection.ops.adapt_datetimefield_value(at)
     with connection.cursor() as cursor:
-        cursor.executemany(UPSERT, in_order)
+        if connection.vendor == "postgresql":  # where row by row means waiting row by row
+            cursor.execute(UPSERT_COLUMNS, [*map(list, columns), version_id, moment])
+        else:
+            rows = zip(*columns, repeat(version_id), repeat(moment), strict=False)  # have no end
+            cursor.executemany(UPSERT_ROW, list(rows))
 
 
 def assign(
@@ -183,10 +195,17 @@ def _unassigned_within(version: ModelVersion, bounds: IdRange) -> QuerySet[Custo
     return Customer.objects.filter(~Exists(_fresh(version).filter(**bounds)), **bounds)
 
 
-def assign_to_active_versions(*, directory: Path) -> None:
-    """Give new and changed customers their segment in each version that serves now."""
+def assign_to_current_versions(*, directory: Path) -> None:
+    """Give new and changed customers their segment in each version that serves now, then in the
+    newest candidate of each type, so that the two stay comparable.
+
+    Raises `DamagedArtifact` of a version that serves; a candidate says it when it is compared.
+    """
     for version in activation.active_versions():
         assign_stored_customers(version, activation.load(version, directory=directory))
+    for version in activation.newest_candidates():
+        with suppress(DamagedArtifact):
+            assign_stored_customers(version, activation.load(version, directory=directory))
 
 
 def activate(
@@ -211,21 +230,44 @@ def activate(
     gates = check_gates(version, model, comparison, limits=limits)
     if not force:
         activation.require_passed(version, gates)
-    forced = not all(gate.passed for gate in gates)
+    forced = any(gate.is_breached for gate in gates)
     move = Move(version, pointer.generation, reason, forced=forced, gates=gates)
     return _switch(move, model, by=by, at=at)
 
 
 def roll_back(
-    model_type: str, *, reason: str, by: trail.Actor, at: datetime, directory: Path
+    model_type: str,
+    *,
+    reason: str,
+    by: trail.Actor,
+    at: datetime,
+    directory: Path,
+    version: int | None = None,
+    force: bool = False,
 ) -> Activation:
-    """Activate the version that served before the active one; no gate asks it again."""
+    """Activate the version that served before the active one.
+
+    `version` is the number it is expected to have: a rollback that is asked for twice must not
+    undo itself. Only a degenerate version needs force; no other gate is asked again. Raises as
+    `activate` does.
+    """
     reason = activation.checked_reason(reason)
     pointer = activation.pointer_of(model_type)
-    if pointer.previous is None:
+    previous = pointer.previous
+    if previous is None:
         raise ActivationRefused(f"No version of {model_type} served before the active one.")
-    model = _ready(pointer.previous, pointer, directory=directory)
-    move = Move(pointer.previous, pointer.generation, reason, forced=False, is_rollback=True)
+    if version not in (None, previous.number):
+        raise ActivationConflict(
+            f"{pointer.active} serves now, and {previous} is the version before it; look and try "
+            "again."
+        )
+    gates = check_has_clusters(previous)
+    if not force:
+        activation.require_passed(previous, gates)
+    model = _ready(previous, pointer, directory=directory)
+    move = Move(
+        previous, pointer.generation, reason, forced=bool(gates), is_rollback=True, gates=gates
+    )
     return _switch(move, model, by=by, at=at)
 
 

@@ -25,13 +25,13 @@ RETIRED = "retired"
 """Fate of a segment that the version has no cluster for; the others are `Fate`."""
 # A customer who changed since one of the two was made is not the same customer in both. The signs
 # keep SQLite from reading the table in the order of the segments, which takes half as long again.
-MIGRATIONS = """SELECT +mine.segment_id, +other.segment_id, COUNT(*)
+MIGRATIONS = """SELECT +mine.segment_id, +other.segment_id,
+        mine.customer_revision = other.customer_revision, COUNT(*)
     FROM segments_assignment AS mine
     JOIN segments_assignment AS other
         ON other.version_id = %s AND other.customer_id = mine.customer_id
-        AND other.customer_revision = mine.customer_revision
     WHERE mine.version_id = %s
-    GROUP BY 1, 2"""
+    GROUP BY 1, 2, 3"""
 
 
 class NotComparable(Exception):
@@ -75,6 +75,8 @@ class Comparison:
         Customers by their segment under `before` and under `after`.
     n_before_only, n_after_only : int
         Customers assigned to one version, and not, or not as they are now, to the other.
+    n_changed : int
+        Customers assigned to both, and changed in between; counted in both of the above.
     segments : each segment of either version, noise last
     adjusted_rand_index : float or None
         None when fewer than two customers could be compared.
@@ -87,6 +89,7 @@ class Comparison:
     counts: NDArray[np.int64]
     n_before_only: int
     n_after_only: int
+    n_changed: int
     segments: tuple[SegmentChange, ...]
     adjusted_rand_index: float | None
 
@@ -116,7 +119,7 @@ def compare(after: ModelVersion, before: ModelVersion) -> Comparison:
         if version.stage != Stage.TRAINED:
             raise NotComparable(f"{version} is not trained: {version.get_stage_display()}.")
     mine, others = _segments_of(after), _segments_of(before)
-    migrations = _migrations(after, before)
+    migrations, n_changed = _migrations(after, before)
     rows = (*others, *_noise_in({row for row, _ in migrations}))
     in_both, only_mine = [s for s in others if s in mine], [s for s in mine if s not in others]
     columns = (*in_both, *only_mine, *_noise_in({column for _, column in migrations}))
@@ -139,6 +142,7 @@ def compare(after: ModelVersion, before: ModelVersion) -> Comparison:
         counts=counts,
         n_before_only=_n_assigned(before) - n_compared,
         n_after_only=_n_assigned(after) - n_compared,
+        n_changed=n_changed,
         segments=tuple(changes),
         adjusted_rand_index=adjusted_rand_index(counts) if n_compared > 1 else None,
     )
@@ -150,13 +154,55 @@ def _segments_of(version: ModelVersion) -> dict[int, VersionSegment]:
     return {row.segment_id: row for row in rows.defer("features", "medians").order_by("cluster")}
 
 
+def notes_of(comparison: Comparison, *, is_proposed: bool) -> list[str]:
+    """Sentences on what the figures do not say: who is left out, and whose segments are continued.
+
+    `is_proposed` says that `after` could be activated in place of `before`.
+    """
+    notes = [_left_out(comparison), _continued(comparison) if is_proposed else ""]
+    return [note for note in notes if note]
+
+
+def _left_out(comparison: Comparison) -> str:
+    n_changed = comparison.n_changed
+    n_one_sided = comparison.n_before_only + comparison.n_after_only - 2 * n_changed
+    parts = [f"{n_changed:,} changed since one of the two versions was assigned"] * bool(n_changed)
+    parts += [f"{n_one_sided:,} assigned to one of the two alone"] * bool(n_one_sided)
+    if not parts:
+        return ""
+    return (
+        f"Customers not compared: {', '.join(parts)}. "
+        "Activating a version first assigns everybody who has the values it needs."
+    )
+
+
+def _continued(comparison: Comparison) -> str:
+    """Whose segments the version continues, when not those of the version it would replace."""
+    after, before = comparison.after, comparison.before
+    again = "train again to continue these."
+    if after.identity is None:
+        shared = {*comparison.rows} & {*comparison.columns} - {None}
+        return "" if shared else f"{after} continues no segment of {before}; {again}"
+    number = after.identity["compared_with"]
+    if number == before.number:
+        return ""
+    trained_beside = f"{after.model_type} {number}"
+    return (
+        f"{after} was trained while {trained_beside} served: it continues that version's "
+        f"segments, not those of {before}; {again}"
+    )
+
+
 def _migrations(
     after: ModelVersion, before: ModelVersion
-) -> dict[tuple[SegmentId, SegmentId], int]:
-    """Customers by their segment under `before` and under `after`; one query."""
+) -> tuple[dict[tuple[SegmentId, SegmentId], int], int]:
+    """Customers by their segment under `before` and under `after`, and how many others changed
+    between the two; one query."""
     with connection.cursor() as cursor:
         cursor.execute(MIGRATIONS, [after.pk, before.pk])
-        return {(row, column): n for row, column, n in cursor.fetchall()}
+        found = cursor.fetchall()
+    same = {(row, column): n for row, column, is_same, n in found if is_same}
+    return same, sum(n for _, _, is_same, n in found if not is_same)
 
 
 def _n_assigned(version: ModelVersion) -> int:

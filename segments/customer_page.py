@@ -74,7 +74,9 @@ def assignments_of(customer: Customer) -> list[Assignment]:
     )
 
 
-def assignments_table(assignments: Sequence[Assignment], serving: Sequence[ModelVersion]) -> Table:
+def assignments_table(
+    customer: Customer, assignments: Sequence[Assignment], serving: Sequence[ModelVersion]
+) -> Table:
     active = {version.pk for version in serving}
     return Table(
         ["Version", "Segment", "Status", "Assigned", "Distance"],
@@ -83,14 +85,19 @@ def assignments_table(assignments: Sequence[Assignment], serving: Sequence[Model
                 f"{row.version} (active)" if row.version_id in active else row.version,
                 row.segment or NOISE_WORDS,
                 row.get_status_display() or NONE,
-                _moment(row),
-                f"{row.distance:.3f}",
+                f"{_moment(row)}{', before the last change' if is_stale(customer, row) else ''}",
+                f"{row.distance:.3f}" if math.isfinite(row.distance) else NONE,
             )
             for row in assignments
         ],
         numbers_from=4,
         empty="No version has assigned this customer yet.",
     )
+
+
+def is_stale(customer: Customer, assignment: Assignment) -> bool:
+    """Whether it was made from attributes that have changed since."""
+    return assignment.customer_revision != customer.revision
 
 
 def customer_context(customer: Customer, *, directory: Path, with_links: bool) -> dict[str, Any]:
@@ -112,7 +119,7 @@ def customer_context(customer: Customer, *, directory: Path, with_links: bool) -
             )
             for version in serving
         ],
-        "assignments": assignments_table(assignments, serving),
+        "assignments": assignments_table(customer, assignments, serving),
     }
 
 
@@ -144,7 +151,7 @@ def why(
         facts=[
             *stored,
             ("Next nearest", "none" if next_one is None else links[next_one]),
-            ("Confidence", f"{explanation.confidence:.0%} (0% on the border)"),
+            ("Confidence", _confidence_words(explanation)),
         ],
         warning=_staleness(customer, assignment, links[found]),
         gap=_gap_words(version, prediction, explanation),
@@ -177,7 +184,7 @@ def _lack_words(lack: LacksValues, assignment: Assignment | None) -> str:
 def _staleness(customer: Customer, assignment: Assignment | None, found: str) -> str:
     if assignment is None:
         return format_html("It is not assigned yet; by its attributes it belongs to: {}.", found)
-    if assignment.customer_revision != customer.revision:
+    if is_stale(customer, assignment):
         return format_html(
             "Its attributes changed after it was assigned. The reasons are those of the new ones, "
             "by which it belongs to: {}.",
@@ -186,9 +193,17 @@ def _staleness(customer: Customer, assignment: Assignment | None, found: str) ->
     return ""
 
 
+def _confidence_words(explanation: Explanation) -> str:
+    if explanation.confidence is None:
+        return NONE
+    return f"{explanation.confidence:.0%} (0% on the border)"
+
+
 def _gap_words(version: ModelVersion, prediction: Prediction, explanation: Explanation) -> str:
     """How far the next segment is; distances are in standard deviations of the features."""
     distance = float(prediction.distances[0])
+    if explanation.confidence is None:
+        return "The version has no segment to compare it with."
     if explanation.runner_up is None:
         return "There is no other segment to compare it with."
     if prediction.status == [Status.NOISE]:

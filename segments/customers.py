@@ -22,7 +22,8 @@ UPSERT = """INSERT INTO segments_customer
     VALUES (%s, %s, %s, %s, 1)
     ON CONFLICT (customer_id) DO UPDATE
     SET attributes_json = excluded.attributes_json, updated_at = excluded.updated_at,
-        revision = segments_customer.revision + 1"""
+        revision = segments_customer.revision + CASE
+            WHEN segments_customer.attributes_json = excluded.attributes_json THEN 0 ELSE 1 END"""
 LOCKED = """SELECT customer_id, attributes_json, revision FROM segments_customer
     WHERE customer_id IN ({places}) ORDER BY customer_id {lock}"""
 
@@ -44,15 +45,20 @@ class StoredCustomers:
 def upsert_customers(rows: Mapping[str, Mapping[str, Any]], *, at: datetime) -> StoredCustomers:
     """Insert or update customers; attributes not named in a row keep their stored value.
 
-    Rows go in by id, so that two writers never deadlock.
+    Who is the same as before keeps the revision, and so the assignments. Rows go in by id, so that
+    two writers never deadlock.
     """
     ids = sorted(rows)
     found = {key: row for chunk in chunked(ids) for key, row in _locked(chunk).items()}
     attributes = [
         {**_decode(found[key][0]), **rows[key]} if key in found else rows[key] for key in ids
     ]
-    _write(ids, list(map(encoded, attributes)), at=at)
-    revisions = [found[key][1] + 1 if key in found else 1 for key in ids]
+    texts = list(map(encoded, attributes))
+    _write(ids, texts, at=at)
+    revisions = [
+        found[key][1] + (found[key][0] != text) if key in found else 1
+        for key, text in zip(ids, texts, strict=True)
+    ]
     return StoredCustomers(ids, attributes, revisions, len(ids) - len(found))
 
 

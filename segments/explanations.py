@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ml.clusterers import FloatArray, Prediction
+from ml.clusterers import NOISE, FloatArray, Prediction
 from ml.explanation import DEFAULT_N_TOP
 from ml.features import FeatureSchema, RawColumns
 from modelregistry.artifacts import TrainedModel
@@ -21,12 +21,13 @@ from segments.assignment import SegmentLabels
 class Explanation(msgspec.Struct, frozen=True, gc=False):
     """Why one customer is where it is; the parts are as in `ml.explanation.Explanations`.
 
-    `contributions` are the largest, each with `feature`, `contribution` and `share`.
+    `contributions` are the largest, each with `feature`, `contribution` and `share`. For noise of a
+    version without any segment there is no `confidence`.
     """
 
     runner_up: int | None
     runner_up_name: str | None
-    confidence: float
+    confidence: float | None
     contributions: list[dict[str, Any]]
 
 
@@ -48,10 +49,12 @@ def explained(
         Explanation(
             runner_up=labels.ids[cluster],
             runner_up_name=labels.names[cluster],
-            confidence=answer["confidence"],
+            confidence=None if label == cluster == NOISE else answer["confidence"],
             contributions=answer["contributions"],
         )
-        for cluster, answer in zip(found.runners_up.tolist(), answers, strict=True)
+        for label, cluster, answer in zip(
+            found.labels.tolist(), found.runners_up.tolist(), answers, strict=True
+        )
     ]
 
 

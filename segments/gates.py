@@ -1,7 +1,8 @@
 """What a version must pass before it serves: measured on today's customers, against limits.
 
 A gate that is turned off, or that has nothing to measure (nobody is moved by the first version of
-a type), is not among those checked.
+a type), is not among those checked. One that cannot be measured yet is, and is not passed nor
+breached.
 """
 
 from __future__ import annotations
@@ -76,16 +77,22 @@ def check_gates(
     return [*_gates(version, model, comparison, limits)]
 
 
+def check_has_clusters(version: ModelVersion) -> list[Gate]:
+    """The gate that a degenerate version breaches; nothing for any other."""
+    if not version.degenerate_reason:
+        return []
+    sentence = f"{version} is degenerate: {version.degenerate_reason}"
+    return [Gate("degenerate", None, None, passed=False, sentence=sentence)]
+
+
 def _gates(
     version: ModelVersion, model: TrainedModel, comparison: Comparison | None, limits: GateLimits
 ) -> Iterator[Gate]:
-    if version.degenerate_reason:
-        sentence = f"{version} is degenerate: {version.degenerate_reason}"
-        yield Gate("degenerate", None, None, passed=False, sentence=sentence)
+    yield from check_has_clusters(version)
     if limits.noise_share is not None:
         yield from _noise(version, limits.noise_share)
     if comparison is not None and limits.moved_share is not None:
-        yield from _moved(comparison, limits.moved_share)
+        yield _moved(comparison, limits.moved_share)
     if comparison is not None and limits.silhouette_drop is not None:
         yield from _silhouette(comparison, limits.silhouette_drop)
     if limits.drift_threshold is not None:
@@ -105,14 +112,19 @@ def _noise(version: ModelVersion, limit: float) -> Iterator[Gate]:
         yield Gate("noise_share", noise, limit, passed=noise <= limit, sentence=sentence)
 
 
-def _moved(comparison: Comparison, limit: float) -> Iterator[Gate]:
+def _moved(comparison: Comparison, limit: float) -> Gate:
     moved = comparison.moved_share
-    if moved is not None:
+    if moved is None:
         sentence = (
-            f"{_percent(moved)} of {comparison.n_compared:,} customers would move to another "
-            f"segment; the limit is {_percent(limit)}."
+            "Nobody can be compared, so how many would move to another segment is not known; "
+            f"the limit is {_percent(limit)}."
         )
-        yield Gate("moved_share", moved, limit, passed=moved <= limit, sentence=sentence)
+        return Gate("moved_share", None, limit, passed=None, sentence=sentence)
+    sentence = (
+        f"{_percent(moved)} of {comparison.n_compared:,} customers would move to another "
+        f"segment; the limit is {_percent(limit)}."
+    )
+    return Gate("moved_share", moved, limit, passed=moved <= limit, sentence=sentence)
 
 
 def _silhouette(comparison: Comparison, limit: float) -> Iterator[Gate]:

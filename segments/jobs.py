@@ -2,7 +2,8 @@
 
 queued -> running -> succeeded, failed or cancelled. Each step is a conditional UPDATE, so whoever
 comes second (another worker, a cancel, the watchdog) finds it taken and leaves it. A lost process
-is found by its silent heartbeat, a lost task by the age of its queued job.
+is missed on its own machine, elsewhere found by its silent heartbeat; a lost task by the age of its
+queued job.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -32,6 +33,7 @@ from modelregistry.training import (
     sweep_artifacts,
 )
 from segments.leftovers import discard_leftovers
+from segments.processes import is_running, this_process
 from segments.training import train
 from segments.training_requests import checked
 
@@ -127,7 +129,14 @@ def train_now(
     request = checked(request)
     clean_up(directory=directory)
     now = timezone.now()
-    job = _create_job(request, by=by, state=JobState.RUNNING, started_at=now, heartbeat_at=now)
+    job = _create_job(
+        request,
+        by=by,
+        state=JobState.RUNNING,
+        started_at=now,
+        heartbeat_at=now,
+        process=this_process(),
+    )
     return _run(job, directory=directory, by=by, on_progress=on_progress)
 
 
@@ -151,11 +160,14 @@ def clean_up(*, directory: Path) -> None:
 
 def fail_lost_jobs() -> int:
     """Fail jobs whose process is gone, with their half-made versions; returns how many."""
-    lost = TrainingJob.objects.filter(heartbeat_at__lt=timezone.now() - lost_after())
+    running = TrainingJob.objects.filter(state=JobState.RUNNING)
+    gone = [pk for pk, process in running.values_list("pk", "process") if _is_gone(process)]
+    silent = Q(heartbeat_at__lt=timezone.now() - lost_after())
+    lost = running.filter(silent | Q(pk__in=gone))
     watchdog = trail.Actor.system("watchdog")
     return sum(
         _end(lost.filter(pk=job_id), TrainingStopped(LOST_REASON), by=watchdog)
-        for job_id in lost.filter(state=JobState.RUNNING).values_list("pk", flat=True)
+        for job_id in lost.values_list("pk", flat=True)
     )
 
 
@@ -167,19 +179,31 @@ def notice_of(job: TrainingJob, *, at: datetime) -> str:
     """What a person who waits for the job should know; empty when all is as it should be."""
     if is_stopping(job):
         return f"{job.error} It stops at its next step."
-    if job.state == JobState.RUNNING and not _beats(job, at):
+    if job.state == JobState.RUNNING and (_is_gone(job.process) or not _beats(job, at)):
         return "Its process gives no sign of life; the job will soon be marked as failed."
-    if job.state != JobState.QUEUED or at - job.queued_at < lost_after():
+    if job.state != JobState.QUEUED:
         return ""
     running = TrainingJob.objects.filter(state=JobState.RUNNING).order_by("pk")
-    ahead = next((each for each in running if _beats(each, at)), None)
+    ahead = next((each for each in running if _lives(each, at)), None)
     if ahead is not None:
         return f"It waits for job {ahead.pk}, which is running."
+    if at - job.queued_at < lost_after():
+        return ""
     return "No worker has taken it: `manage.py serve` runs one, `manage.py worker` one alone."
 
 
 def _beats(job: TrainingJob, at: datetime) -> bool:
     return job.heartbeat_at is not None and at - job.heartbeat_at <= lost_after()
+
+
+def _is_gone(process: str) -> bool:
+    return is_running(process) is False
+
+
+def _lives(job: TrainingJob, at: datetime) -> bool:
+    """By its process, which may be too busy to beat; where that cannot be known by its heart."""
+    known = is_running(job.process)
+    return _beats(job, at) if known is None else known
 
 
 @transaction.atomic
@@ -202,7 +226,10 @@ def _queue(
 
 
 def _create_job(
-    request: TrainingRequest, *, by: trail.Actor, **fields: JobState | datetime | TrainingJob | None
+    request: TrainingRequest,
+    *,
+    by: trail.Actor,
+    **fields: JobState | datetime | TrainingJob | str | None,
 ) -> TrainingJob:
     return TrainingJob.objects.create(
         model_type=request.model_type,
@@ -224,7 +251,7 @@ def _claim(job: TrainingJob, *, by: trail.Actor) -> bool:
     """Whether this process now owns the job: one conditional UPDATE."""
     now = timezone.now()
     claimed = TrainingJob.objects.filter(pk=job.pk, state=JobState.QUEUED).update(
-        state=JobState.RUNNING, started_at=now, heartbeat_at=now
+        state=JobState.RUNNING, started_at=now, heartbeat_at=now, process=this_process()
     )
     if claimed:
         details = {"model_type": job.model_type}

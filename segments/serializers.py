@@ -7,6 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from access.choices import Choice
 from access.pagination import PageQuery
 from ml.features import Kind
 from modelregistry.models import ModelType
@@ -25,13 +26,13 @@ ATTRIBUTE = {
 
 
 class PredictQuery(serializers.Serializer):
-    store = serializers.ChoiceField(
+    store = Choice(
         choices=["true", "false"],
         required=False,
         default="true",
         help_text="Store and assign the customers that have a customer_id.",
     )
-    explain = serializers.ChoiceField(
+    explain = Choice(
         choices=["true", "false"],
         required=False,
         default="false",
@@ -73,7 +74,11 @@ class ExplanationSerializer(serializers.Serializer):
     )
     runner_up_name = serializers.CharField(allow_null=True)
     confidence = serializers.FloatField(
-        help_text="0 on the border to the runner-up, 1 in the very place of the own segment."
+        allow_null=True,
+        help_text=(
+            "0 on the border to the runner-up, 1 in the very place of the own segment; null for "
+            "noise of a version without segments."
+        ),
     )
     contributions = ContributionSerializer(many=True, help_text="At most 3, the largest first.")
 
@@ -82,7 +87,9 @@ class PredictionSerializer(serializers.Serializer):
     customer_id = serializers.CharField(allow_null=True)
     segment = serializers.IntegerField(allow_null=True, help_text="Null for DBSCAN's noise.")
     segment_name = serializers.CharField(allow_null=True)
-    distance = serializers.FloatField(help_text="In encoded units.")
+    distance = serializers.FloatField(
+        allow_null=True, help_text="In encoded units; null where the version has no segment."
+    )
     status = serializers.ChoiceField(choices=Status.choices, required=False)
     explanation = ExplanationSerializer(required=False)
 
@@ -107,7 +114,9 @@ class AssignedCustomerSerializer(serializers.Serializer):
     customer_id = serializers.CharField()
     segment = serializers.IntegerField(allow_null=True)
     segment_name = serializers.CharField(allow_null=True)
-    distance = serializers.FloatField()
+    distance = serializers.FloatField(
+        allow_null=True, help_text="Null where the version has no segment."
+    )
     status = serializers.ChoiceField(choices=Status.choices, required=False)
     assigned_at = serializers.DateTimeField()
 

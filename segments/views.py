@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
-from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -131,14 +131,19 @@ class ProfilesView(ApiView):
         version = (
             active_version(model_type)
             if asked == ACTIVE
-            else get_object_or_404(
-                ModelVersion.objects.trained(), model_type=model_type, number=int(asked)
-            )
+            else trained_version(model_type, int(asked))
         )
         self.audit_target = ("model_version", str(version))
         profiles = profiles_of(version)
         self.n_items = len(profiles.segments)
         return Response(ProfilesSerializer(profiles).data)
+
+
+def trained_version(model_type: str, number: int) -> ModelVersion:
+    found = ModelVersion.objects.trained().filter(model_type=model_type, number=number).first()
+    if found is None:
+        raise NotFound(f"There is no version {number} of {model_type}.")
+    return found
 
 
 def assigned_customer(row: Mapping[str, Any]) -> dict[str, Any]:

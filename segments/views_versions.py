@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.db.models import Prefetch, prefetch_related_objects
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.api import ApiView
-from access.bodies import Body, Flag, Text
+from access.bodies import Body, Flag, Number, Text
 from access.schema import documented
 from access.scopes import Scope
-from modelregistry.activation import MAX_REASON, Gate, load, pointer_of
+from modelregistry.activation import MAX_REASON, ActivationRefused, Gate, load, pointer_of
 from modelregistry.models import Activation, ModelType, ModelVersion
 from modelregistry.serializers import VersionSerializer
 from segments.assignment import activate, roll_back
-from segments.comparison import RETIRED, Comparison, NotComparable, SegmentChange, compare
+from segments.comparison import (
+    RETIRED,
+    Comparison,
+    NotComparable,
+    SegmentChange,
+    compare,
+    notes_of,
+)
 from segments.gates import GateLimits, check_gates
 from segments.models import Fate, VersionSegment
 
@@ -34,6 +44,7 @@ QUALITY = (
     "inertia_per_customer",
 )
 ACTIVE = "active"
+MAX_NUMBER = 999_999_999
 
 
 class VersionSegmentSerializer(serializers.ModelSerializer[VersionSegment]):
@@ -93,12 +104,16 @@ class VersionDetailSerializer(VersionSerializer):
 
 
 class GateSerializer(serializers.Serializer):
-    """A condition before activation; `value` and `limit` are null for a matter of yes or no."""
+    """A condition before activation.
+
+    `value` and `limit` are null for a matter of yes or no, `value` and `passed` for what cannot be
+    measured as things stand.
+    """
 
     name = serializers.CharField()
     value = serializers.FloatField(allow_null=True)
     limit = serializers.FloatField(allow_null=True)
-    passed = serializers.BooleanField()
+    passed = serializers.BooleanField(allow_null=True)
     sentence = serializers.CharField()
 
 
@@ -149,6 +164,9 @@ class ComparisonSerializer(serializers.Serializer):
     segments = SegmentChangeSerializer(many=True)
     quality_before = QualitySerializer()
     quality_after = QualitySerializer()
+    notes = serializers.ListField(
+        child=serializers.CharField(), help_text="Sentences on what the figures do not say."
+    )
     gates = GateSerializer(
         many=True, allow_null=True, help_text="Null when not compared with the active version."
     )
@@ -198,6 +216,39 @@ class ReasonBody(Body):
 
 class ActivateBody(ReasonBody):
     force = Flag(default=False, help_text="Activate it although a gate is breached.")
+
+
+class VersionNumber(extend_schema_field(OpenApiTypes.INT)(Number)):  # type: ignore[misc]
+    default_error_messages = {"invalid": "The number of a version is needed."}
+
+    def to_internal_value(self, data: Any) -> int:
+        if not isinstance(data, int) or isinstance(data, bool) or not 1 <= data <= MAX_NUMBER:
+            self.fail("invalid")
+        return data
+
+
+class RollBackBody(ReasonBody):
+    version = VersionNumber(
+        required=False,
+        help_text="The version that should serve again; refused when it is not the previous one.",
+    )
+    force = Flag(default=False, help_text="Go back to it although it is degenerate.")
+
+
+class MoveView(ApiView):
+    """What the views that move the active version share: a refusal keeps what was asked for."""
+
+    scope = Scope.MODELS_ACTIVATE
+
+    def moved(self, body: dict[str, Any], move: Callable[..., Activation]) -> Response:
+        self.audit_details = body
+        try:
+            entry = move(**body, by=self.actor, at=timezone.now(), directory=settings.MODEL_DIR)
+        except ActivationRefused as refusal:
+            gates = [gate.figures() for gate in refusal.breached]
+            self.audit_details = {**body, "gates": gates}
+            raise
+        return Response(ActivationSerializer(entry).data)
 
 
 class VersionApiView(ApiView):
@@ -250,15 +301,16 @@ class CompareView(VersionApiView):
         self.audit_details = {"with": str(before)}
         comparison = compare(after, before)
         gates = None
-        if before == active and after != active:
+        is_proposed = before == active and after != active
+        if is_proposed:
             model = load(after, directory=settings.MODEL_DIR)
             limits = GateLimits(**settings.GATE_LIMITS)
             gates = check_gates(after, model, comparison, limits=limits)
-        return Response(ComparisonSerializer(compared(comparison, gates)).data)
+        notes = notes_of(comparison, is_proposed=is_proposed)
+        return Response(ComparisonSerializer(compared(comparison, gates, notes)).data)
 
 
-class ActivateView(VersionApiView):
-    scope = Scope.MODELS_ACTIVATE
+class ActivateView(MoveView, VersionApiView):
     audit_action = "model_version.activated"
 
     @extend_schema(
@@ -270,40 +322,29 @@ class ActivateView(VersionApiView):
     )
     def post(self, request: Request, model_type: str, number: int) -> Response:
         version = self.found(model_type, number)
-        entry = activate(
-            version,
-            **ActivateBody.of(request),
-            limits=GateLimits(**settings.GATE_LIMITS),
-            by=self.actor,
-            at=timezone.now(),
-            directory=settings.MODEL_DIR,
-        )
-        return Response(ActivationSerializer(entry).data)
+        limits = GateLimits(**settings.GATE_LIMITS)
+        return self.moved(ActivateBody.of(request), partial(activate, version, limits=limits))
 
 
-class RollBackView(ApiView):
-    scope = Scope.MODELS_ACTIVATE
+class RollBackView(MoveView):
     audit_action = "model_version.rolled_back_to"
 
     @extend_schema(
         summary="Let the version serve that served before the active one",
-        request=ReasonBody,
+        description=(
+            "Name the `version` to go back to, so that a repeated request cannot undo the first: "
+            "409 when it is not the previous one. A degenerate version needs `force`."
+        ),
+        request=RollBackBody,
         responses=documented(ActivationSerializer, 404, 409, 415),
         operation_id="roll_back_model",
     )
     def post(self, request: Request, model_type: str) -> Response:
         self.audit_target = ("model_type", model_type)
-        entry = roll_back(
-            model_type,
-            **ReasonBody.of(request),
-            by=self.actor,
-            at=timezone.now(),
-            directory=settings.MODEL_DIR,
-        )
-        return Response(ActivationSerializer(entry).data)
+        return self.moved(RollBackBody.of(request), partial(roll_back, model_type))
 
 
-def compared(comparison: Comparison, gates: list[Gate] | None) -> dict[str, Any]:
+def compared(comparison: Comparison, gates: list[Gate] | None, notes: list[str]) -> dict[str, Any]:
     segments: tuple[SegmentChange, ...] = comparison.segments
     return {
         "model_type": comparison.after.model_type,
@@ -323,6 +364,7 @@ def compared(comparison: Comparison, gates: list[Gate] | None) -> dict[str, Any]
         "segments": segments,
         "quality_before": quality(comparison.before),
         "quality_after": quality(comparison.after),
+        "notes": notes,
         "gates": gates,
     }
 

@@ -30,6 +30,9 @@ def import_customers(page: Page, file: Path) -> None:
 def train(page: Page, *, k: str, number: int) -> None:
     """Ask for a training and wait, as a person does, until its page says that it is done."""
     page.goto("/admin/modelregistry/modelversion/train/")
+    page.select_option("select[name=model_type]", "dbscan")
+    page.fill("input[name=eps]", "1.5")  # left over, hidden and not sent
+    page.select_option("select[name=model_type]", "kmeans")
     page.fill("input[name=n_clusters]", k)
     page.fill("input[name=note]", f"browser test {number}")
     page.get_by_role("button", name="Train").click()

@@ -90,6 +90,20 @@ def test_there_must_be_something_to_roll_back_to(trained: TrainedModels) -> None
         roll_back("kmeans", **arguments())
 
 
+def test_a_rollback_that_names_its_version_happens_once(trained: TrainedModels) -> None:
+    make_active(version=make_version())
+    roll_back("kmeans", **arguments(version=1))
+    n_moves = Activation.objects.count()
+
+    with pytest.raises(
+        ActivationConflict, match="kmeans 1 serves now, and kmeans 2 is the version before it"
+    ):
+        roll_back("kmeans", **arguments(version=1))
+
+    assert active_version("kmeans") == trained.kmeans
+    assert Activation.objects.count() == n_moves
+
+
 def test_the_ledger_says_who_served_when(trained: TrainedModels) -> None:
     first_at = Activation.objects.get(model_type="kmeans").activated_at
     second = make_version()

@@ -172,10 +172,37 @@ def test_train_refuses_what_cannot_be_trained(db: None, field: str, value: str) 
     assert not TrainingJob.objects.exists()
 
 
-def test_train_ignores_the_parameters_of_the_other_type(trained: TrainedModels) -> None:
-    staff(VIEW, TRAIN).post(TRAIN_URL, {"model_type": "dbscan", "n_clusters": "3", "eps": "1.5"})
+@pytest.mark.parametrize(
+    ("model_type", "field", "label"),
+    [("dbscan", "n_clusters", "DBSCAN"), ("dbscan", "n_init", "DBSCAN"), ("kmeans", "eps", "K-")],
+)
+def test_train_refuses_a_parameter_of_the_other_type(
+    trained: TrainedModels, model_type: str, field: str, label: str
+) -> None:
+    n_jobs = TrainingJob.objects.count()
+
+    response = staff(VIEW, TRAIN).post(TRAIN_URL, {"model_type": model_type, field: "3"})
+
+    errors = response.context["form"].errors
+    assert list(errors) == [field]
+    assert f"no parameter of {label}" in errors[field][0]
+    assert TrainingJob.objects.count() == n_jobs
+
+
+def test_train_takes_empty_fields_of_the_other_type(trained: TrainedModels) -> None:
+    staff(VIEW, TRAIN).post(TRAIN_URL, {"model_type": "dbscan", "n_clusters": " ", "eps": "1.5"})
 
     assert TrainingJob.objects.latest("id").parameters == {"eps": 1.5}
+
+
+def test_fields_that_the_page_hides_are_not_sent(trained: TrainedModels) -> None:
+    page = staff(VIEW, TRAIN).get(TRAIN_URL).content.decode()
+
+    for model_type in ("kmeans", "dbscan"):
+        assert (
+            f"""<fieldset x-show="type === '{model_type}'" """
+            f"""x-bind:disabled="type !== '{model_type}'">"""
+        ) in page
 
 
 @pytest.mark.parametrize("permissions", [(), (VIEW,), (TRAIN,), (VIEW, ACTIVATE, JOBS)])
@@ -412,6 +439,30 @@ def test_a_degenerate_version_needs_force(trained: TrainedModels) -> None:
     assert "degenerate" in refused.content.decode()
     assert after_refusal == trained.dbscan
     assert active_of("dbscan") == lump
+
+
+def test_rolling_back_to_a_degenerate_version_needs_force(trained: TrainedModels) -> None:
+    lump = make_version(model_type="dbscan", parameters={"eps": 1000.0, "min_samples": 5})
+    make_active(version=lump)
+    make_active(version=trained.dbscan)
+    client, url = staff(VIEW, ACTIVATE), roll_back_url("dbscan")
+
+    shown = client.get(url).content.decode()
+    refused = client.post(url, confirmed(lump)).content.decode()
+    after_refusal = active_of("dbscan")
+    client.post(url, confirmed(lump, force="on"))
+
+    assert "degenerate" in shown and 'name="force"' in shown
+    assert "was not activated" in refused
+    assert after_refusal == trained.dbscan
+    assert active_of("dbscan") == lump
+    assert Activation.objects.latest("id").forced
+
+
+def test_an_ordinary_rollback_offers_no_force(trained: TrainedModels) -> None:
+    make_version(active=True)
+
+    assert 'name="force"' not in staff(VIEW, ACTIVATE).get(roll_back_url()).content.decode()
 
 
 def test_rolling_back_without_a_version_before_says_so(trained: TrainedModels) -> None:

@@ -17,6 +17,7 @@ from modelregistry.activation import pointer_of
 from modelregistry.comparison_page import matrix, points
 from modelregistry.models import Activation, ModelVersion, Stage
 from segments.comparison import compare
+from segments.models import Assignment
 from tests.factories import TrainedModels, make_customers, make_version
 from tests.staff import entries_after, last_entry_id, staff
 
@@ -167,6 +168,28 @@ def test_before_the_first_activation_there_is_only_the_form(db: None) -> None:
 
     assert "nobody moves" in page
     assert 'name="reason"' in page
+
+
+def test_who_cannot_be_compared_is_said(trained: TrainedModels) -> None:
+    version = make_version()
+    Assignment.objects.filter(version=version).update(customer_revision=77)
+
+    page = text_of(staff(VIEW, ACTIVATE), url(version))
+
+    assert "300 changed since one of the two versions was assigned" in page
+    assert "Nobody can be compared" in page
+    assert re.search(r"seg-label-plain\">not measured", page)
+    assert "No gate stops" not in page
+    assert 'name="force"' not in page
+
+
+def test_a_version_of_another_line_says_so(trained: TrainedModels) -> None:
+    version = make_version()
+    make_version(active=True)
+
+    page = text_of(staff(VIEW), url(version))
+
+    assert "kmeans 2 was trained while kmeans 1 served" in page
 
 
 def test_any_other_version_can_be_chosen(trained: TrainedModels) -> None:

@@ -11,10 +11,17 @@ from django.utils import timezone
 from sklearn.metrics import adjusted_rand_score
 
 from modelregistry.models import ModelVersion, Stage
-from segments.comparison import NOISE_NAME, RETIRED, Comparison, NotComparable, compare
+from segments.comparison import (
+    NOISE_NAME,
+    RETIRED,
+    Comparison,
+    NotComparable,
+    compare,
+    notes_of,
+)
 from segments.customers import upsert_customers
 from segments.models import Assignment, Customer, Fate, VersionSegment
-from tests.factories import TrainedModels, make_version
+from tests.factories import TrainedModels, make_customers, make_version
 
 CANDIDATES: dict[str, dict[str, Any]] = {
     "kmeans": {"n_clusters": 6},
@@ -134,6 +141,58 @@ def test_customers_that_one_of_them_does_not_know_as_they_are_are_left_out(
 
     assert comparison.n_compared == len(trained.records) - 2
     assert (comparison.n_before_only, comparison.n_after_only) == (2, 1)
+    assert comparison.n_changed == 1
+    assert notes_of(comparison, is_proposed=True) == [
+        "Customers not compared: 1 changed since one of the two versions was assigned, 1 assigned "
+        "to one of the two alone. Activating a version first assigns everybody who has the values "
+        "it needs."
+    ]
+
+
+def test_an_import_of_the_same_file_leaves_everybody_comparable(trained: TrainedModels) -> None:
+    after = make_version()
+    make_customers()
+
+    comparison = compare(after, trained.kmeans)
+
+    assert comparison.n_compared == len(trained.records)
+    assert notes_of(comparison, is_proposed=True) == []
+
+
+def test_it_is_said_when_everybody_changed(trained: TrainedModels) -> None:
+    after = make_version()
+    Assignment.objects.filter(version=after).update(customer_revision=77)
+
+    comparison = compare(after, trained.kmeans)
+
+    assert (comparison.n_compared, comparison.n_changed) == (0, len(trained.records))
+    (note,) = notes_of(comparison, is_proposed=False)
+    assert note.startswith("Customers not compared: 300 changed since one of the two")
+
+
+def test_a_version_says_when_it_continues_other_segments_than_those_that_serve(
+    trained: TrainedModels,
+) -> None:
+    second = make_version()
+    third = make_version(parameters={"n_clusters": 6}, active=True)
+
+    comparison = compare(second, third)
+
+    assert notes_of(comparison, is_proposed=True) == [
+        "kmeans 2 was trained while kmeans 1 served: it continues that version's segments, not "
+        "those of kmeans 3; train again to continue these."
+    ]
+    assert notes_of(comparison, is_proposed=False) == []
+    assert notes_of(compare(second, trained.kmeans), is_proposed=True) == []
+
+
+def test_a_version_says_when_it_continues_no_segments(db: None) -> None:
+    make_customers()
+    first, second = make_version(), make_version(active=True)
+
+    assert notes_of(compare(first, second), is_proposed=True) == [
+        "kmeans 1 continues no segment of kmeans 2; train again to continue these."
+    ]
 
 
 def test_nobody_in_common_is_said_and_not_made_up(trained: TrainedModels) -> None:
@@ -186,3 +245,4 @@ def test_rows_from_before_segments_were_described_are_compared(trained: TrainedM
 
     assert comparison.n_compared == len(trained.records)
     assert {change.fate for change in comparison.segments} <= {Fate.KEPT, Fate.NEW, RETIRED}
+    assert notes_of(comparison, is_proposed=True) == []

@@ -206,6 +206,45 @@ def test_the_only_segment_is_compared_with_nothing(trained: TrainedModels) -> No
     assert (why.bars, why.figures) == ([], None)
 
 
+def test_noise_of_a_version_without_segments_has_no_distance_and_no_confidence(
+    trained: TrainedModels,
+) -> None:
+    version = make_version(
+        model_type="dbscan", parameters={"eps": 1e-6, "min_samples": 8}, active=True
+    )
+
+    response = page_of(trained.records[0]["customer_id"])
+
+    why = whys(response)["dbscan"]
+    assert not version.segments.exists()
+    assert ("Confidence", "–") in why.facts
+    assert ("Next nearest", "none") in why.facts
+    assert "no segment to compare it with" in why.gap
+    rows = {str(row[0]): row for row in response.context["assignments"].rows}
+    assert rows[f"{version} (active)"][-1] == "–"
+    assert float(rows[str(trained.dbscan)][-1]) >= 0
+
+
+def test_assignments_of_earlier_attributes_are_marked(trained: TrainedModels) -> None:
+    customer_id = trained.records[0]["customer_id"]
+    before = page_of(customer_id)
+    change(customer_id, orders=7)
+    version = make_version()
+
+    after = page_of(customer_id, staff(VIEW, name="later"))
+
+    def marked(response: Any) -> dict[str, bool]:
+        rows = response.context["assignments"].rows
+        return {str(row[0]): "before the last change" in row[3] for row in rows}
+
+    assert not any(marked(before).values())
+    assert marked(after) == {
+        str(version): False,
+        f"{trained.kmeans} (active)": True,
+        f"{trained.dbscan} (active)": True,
+    }
+
+
 def test_a_version_whose_medians_are_unknown_is_explained_too(trained: TrainedModels) -> None:
     trained.kmeans.segments.update(medians={}, features=[], rule=None)
 

@@ -43,6 +43,28 @@ def test_attributes_that_are_not_named_stay() -> None:
     assert Customer.objects.get(pk="a").attributes == {"x": 1, "y": None, "z": True}
 
 
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_customer_who_stays_the_same_is_seen_again_and_not_changed(as_text: bool) -> None:
+    same, other = {"y": None, "x": 1.0}, {"x": 1.5}
+    upsert_customers({"a": {"x": 1.0, "y": None, "z": "\u00e9"}, "b": {"x": 1.0}}, at=NOW)
+    later = NOW + timedelta(hours=1)
+
+    if as_text:
+        upsert_encoded({"a": encoded(same), "b": encoded(other)}, at=later)
+    else:
+        assert upsert_customers({"a": same, "b": other}, at=later).revisions == [1, 2]
+
+    stored = {c.pk: (c.revision, c.updated_at) for c in Customer.objects.all()}
+    assert stored == {"a": (1, later), "b": (2, later)}
+
+
+def test_a_number_of_another_kind_is_a_change() -> None:
+    upsert_customers({"a": {"x": 1}}, at=NOW)
+
+    assert upsert_customers({"a": {"x": 1.0}}, at=NOW).revisions == [2]
+    assert Customer.objects.get(pk="a").revision == 2
+
+
 VALUES = (
     st.none()
     | st.booleans()

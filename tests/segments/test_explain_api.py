@@ -181,6 +181,35 @@ def test_the_only_segment_has_no_runner_up(
     }  # fmt: skip
 
 
+def test_noise_of_a_version_without_segments_is_neither_near_nor_sure(
+    trained: TrainedModels, api: Client
+) -> None:
+    version = make_version(
+        model_type="dbscan", parameters={"eps": 1e-6, "min_samples": 8}, active=True
+    )
+
+    answer = post(api, "dbscan", trained.records[:2])
+
+    assert not version.segments.exists()
+    for row in answer.json()["predictions"]:
+        assert (row["segment"], row["status"], row["distance"]) == (None, "noise", None)
+        assert row["explanation"] == {
+            "runner_up": None, "runner_up_name": None, "confidence": None, "contributions": []
+        }  # fmt: skip
+    listed = api.get("/segments/dbscan").json()["results"]
+    assert {row["distance"] for row in listed} == {None}
+
+
+def test_the_schema_says_what_may_be_unknown(api: Client) -> None:
+    headers = {"accept": "application/vnd.oai.openapi+json"}
+    schemas = json.loads(api.get("/schema", headers=headers).content)["components"]["schemas"]
+
+    for name, field in [
+        ("Explanation", "confidence"), ("Prediction", "distance"), ("AssignedCustomer", "distance")
+    ]:  # fmt: skip
+        assert "null" in schemas[name]["properties"][field]["type"]
+
+
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_a_customer_is_explained_alike_alone_and_among_others(
     trained: TrainedModels, api: Client, model_type: str

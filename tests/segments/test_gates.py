@@ -196,7 +196,31 @@ def test_without_customers_nothing_is_measured_of_them(trained: TrainedModels) -
     version = make_version()
     Customer.objects.all().delete()
 
-    assert gates_of(version).keys() == {"silhouette_drop", "drift"}
+    assert gates_of(version).keys() == {"moved_share", "silhouette_drop", "drift"}
+
+
+def test_a_share_that_cannot_be_measured_is_neither_passed_nor_breached(
+    trained: TrainedModels,
+) -> None:
+    version = many_clusters(trained)
+    Assignment.objects.filter(version=version).update(customer_revision=77)
+
+    gate = gates_of(version)["moved_share"]
+
+    assert (gate.value, gate.limit, gate.passed, gate.is_breached) == (None, 0.3, None, False)
+    assert "Nobody can be compared" in gate.sentence
+    with pytest.raises(ActivationRefused, match="of 300 customers would move"):
+        activate(version, **arguments(limits=GateLimits(**OFF | {"moved_share": 0.1})))
+
+
+def test_force_overrules_nothing_that_was_not_measured(trained: TrainedModels) -> None:
+    version = make_version()
+    Customer.objects.all().delete()
+
+    entry = activate(version, **arguments(force=True))
+
+    assert {gate["name"]: gate["passed"] for gate in entry.gates}["moved_share"] is None
+    assert not entry.forced
 
 
 def test_customers_who_came_since_are_assigned_before_they_are_counted(
@@ -212,10 +236,27 @@ def test_customers_who_came_since_are_assigned_before_they_are_counted(
     assert "300 customers" in moved["sentence"]
 
 
-def test_a_rollback_is_asked_nothing(trained: TrainedModels) -> None:
+def test_a_rollback_to_a_degenerate_version_needs_force(trained: TrainedModels) -> None:
+    degenerate = no_clusters(trained)
+    activate(degenerate, **arguments(force=True))
+    activate(trained.dbscan, **arguments(force=True))
+
+    with pytest.raises(ActivationRefused, match="degenerate") as refusal:
+        roll_back("dbscan", **arguments())
+    after_refusal = pointer_of("dbscan").active
+    entry = roll_back("dbscan", **arguments(force=True))
+
+    assert [gate.name for gate in refusal.value.breached] == ["degenerate"]
+    assert after_refusal == trained.dbscan
+    assert (entry.forced, entry.is_rollback) == (True, True)
+    assert [gate["name"] for gate in entry.gates] == ["degenerate"]
+    assert pointer_of("dbscan").active == degenerate
+
+
+def test_any_other_rollback_is_asked_nothing(trained: TrainedModels) -> None:
     activate(many_clusters(trained), **arguments(force=True))
 
-    entry = roll_back("kmeans", **arguments())
+    entry = roll_back("kmeans", **arguments(force=True))
 
     assert (entry.gates, entry.forced, entry.is_rollback) == ([], False, True)
     assert pointer_of("kmeans").active == trained.kmeans

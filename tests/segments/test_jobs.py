@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +41,7 @@ from segments.jobs import (
     train_now,
 )
 from segments.models import Assignment, Customer, Segment, VersionSegment
+from segments.processes import this_process
 from segments.training_requests import InvalidRequest
 from tests.expectations import one_entry
 from tests.factories import BY, PARAMETERS, TrainedModels, make_active, make_customers, make_version
@@ -112,6 +116,8 @@ def silence(job: TrainingJob) -> None:
         (TrainingRequest("dbscan", {"eps": float("nan")}), [("parameters", "eps")]),
         (TrainingRequest("kmeans", {"k": 3, "n_clusters": 3}), [("parameters",)]),
         (TrainingRequest("kmeans", {}, ["age", "no_such"]), [("features", 1)]),
+        (TrainingRequest("kmeans", {}, ["AGE", "Orders"]), [("features", 0), ("features", 1)]),
+        (TrainingRequest("kmeans", {}, []), [("features",)]),
         (TrainingRequest("kmeans", {}, ["age", "age"]), [("features", 1)]),
         (TrainingRequest("kmeans", {}, ["a"] * 1_001), [("features",)]),
         (TrainingRequest("kmeans", {}, None, "x" * 501), [("note",)]),
@@ -161,8 +167,29 @@ def test_an_attribute_that_only_older_customers_have_may_be_named(
     job = queue_training(TrainingRequest("kmeans", {}, ['half "price"_%']), by=BY)
 
     assert job.features == ['half "price"_%']
-    with pytest.raises(InvalidRequest):
-        queue_training(TrainingRequest("kmeans", {}, ["half"]), by=BY)
+    for name in ["half", 'HALF "price"_%', 'price"_%', '"_%', "1"]:
+        with pytest.raises(InvalidRequest):
+            queue_training(TrainingRequest("kmeans", {}, [name]), by=BY)
+
+
+def test_an_attribute_that_only_occurs_in_a_value_cannot_be_named(trained: TrainedModels) -> None:
+    Customer.objects.filter(customer_id=trained.records[0]["customer_id"]).update(
+        attributes_json='{"city":"{\\"zip\\":1}","x,":1,"zip ":2}'
+    )
+
+    for name in ["zip", 'city":', ":1,", '{"zip']:
+        with pytest.raises(InvalidRequest):
+            queue_training(TrainingRequest("kmeans", {}, [name]), by=BY)
+
+
+@pytest.mark.parametrize("features", ["", " ", ",", " , "])
+def test_a_command_that_names_no_feature_is_refused(trained: TrainedModels, features: str) -> None:
+    n_jobs = TrainingJob.objects.count()
+
+    with pytest.raises(CommandError, match="features: name one at least"):
+        call_command("train_model", "kmeans", features=features)
+
+    assert TrainingJob.objects.count() == n_jobs
 
 
 def ask_by_command(api: Client, parameters: dict[str, Any], features: list[str]) -> None:
@@ -390,6 +417,69 @@ def test_a_job_that_lost_its_process_fails_and_nothing_half_made_stays(
     deletions = [q for q in queries if 'DELETE FROM "segments_assignment"' in q["sql"]]
     assert len(deletions) == N_CHUNKS
     assert fail_lost_jobs() == 0
+
+
+needs_proc = pytest.mark.skipif(not this_process(), reason="processes cannot be told apart here")
+
+
+def ended_process() -> str:
+    """What a process that was killed had named itself."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        start = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        process.kill()
+    place = this_process().rsplit(" ", 2)[0]
+    return f"{place} {process.pid} {start}"
+
+
+@needs_proc
+def test_a_job_whose_process_was_killed_fails_at_once(trained: TrainedModels) -> None:
+    job, waiting = half_made(trained), queue_training(REQUEST, by=BY)
+    now = timezone.now()
+    assert notice_of(waiting, at=now) == f"It waits for job {job.pk}, which is running."
+    TrainingJob.objects.filter(pk=job.pk).update(process=ended_process())
+    job.refresh_from_db()
+    assert "no sign of life" in notice_of(job, at=now)
+    assert notice_of(waiting, at=now) == ""
+
+    with one_entry(action="model_version.training_failed", actor_id="watchdog"):
+        look_after_jobs()
+
+    job.refresh_from_db()
+    assert (job.state, job.error) == (JobState.FAILED, LOST_REASON)
+    assert not Assignment.objects.filter(version=job.version).exists()
+
+
+@pytest.mark.parametrize("process", ["", "another-boot pid:[1] 1 1"])
+def test_a_job_of_another_machine_lives_as_long_as_its_heart_beats(
+    trained: TrainedModels, process: str
+) -> None:
+    job = half_made(trained)
+    TrainingJob.objects.filter(pk=job.pk).update(process=process)
+
+    assert fail_lost_jobs() == 0
+    silence(job)
+    assert fail_lost_jobs() == 1
+
+
+def test_a_job_knows_the_process_that_runs_it(trained: TrainedModels) -> None:
+    job = queue_training(REQUEST, by=BY)
+    assert job.process == ""
+
+    run_queued(job.pk)
+    make_version(parameters=PARAMETERS["kmeans"])
+
+    job.refresh_from_db()
+    assert job.process == last_job().process == this_process()
+
+
+@needs_proc
+def test_a_job_waits_for_one_that_is_too_busy_to_beat(trained: TrainedModels) -> None:
+    ahead, job = half_made(trained), queue_training(REQUEST, by=BY)
+    silence(ahead)
+
+    assert notice_of(job, at=timezone.now() + 2 * lost_after()) == (
+        f"It waits for job {ahead.pk}, which is running."
+    )
 
 
 def test_assignments_that_come_after_the_failure_are_deleted_too(trained: TrainedModels) -> None:

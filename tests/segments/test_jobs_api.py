@@ -83,6 +83,7 @@ def test_everything_may_be_left_to_the_server(
                 ("#/features/1", "invalid"),
             ],
         ),
+        ({"features": ["AGE", "age"]}, [("#/features/0", "invalid")]),
         ({"parameters": {"k": 3, "n_clusters": 3}}, [("#/parameters", "invalid")]),
         ({"parameters": {"k": 10**400}}, [("#/parameters/k", "invalid")]),
     ],
@@ -115,8 +116,12 @@ def test_what_cannot_be_trained_is_named_and_not_queued(
         ({"features": ["a\0"]}, "#/features/0"),
         ({"note": 5}, "#/note"),
         ({"note": "x" * 501}, "#/note"),
-        ([], "#/non_field_errors"),
-        ("kmeans", "#/non_field_errors"),
+        ({"a/b~": 1}, "#/a~1b~0"),
+        ({"non_field_errors": 1}, "#/non_field_errors"),
+        ([], "#"),
+        ([{"note": "x"}], "#"),
+        ("kmeans", "#"),
+        (5, "#"),
     ],
 )
 def test_a_body_of_another_form_is_refused(
@@ -217,3 +222,14 @@ def test_a_job_that_nobody_takes_says_so(trained: TrainedModels, api: Client) ->
     TrainingJob.objects.filter(pk=job["id"]).update(queued_at=long_ago)
 
     assert "No worker has taken it" in api.get(f"/jobs/{job['id']}").json()["notice"]
+
+
+def test_a_job_behind_another_says_which_it_waits_for(trained: TrainedModels, api: Client) -> None:
+    ahead, job = asked_for(api), asked_for(api)
+    TrainingJob.objects.filter(pk=ahead["id"]).update(
+        state=JobState.RUNNING, heartbeat_at=timezone.now()
+    )
+
+    notice = api.get(f"/jobs/{job['id']}").json()["notice"]
+
+    assert notice == f"It waits for job {ahead['id']}, which is running."

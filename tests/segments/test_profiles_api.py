@@ -197,7 +197,8 @@ def test_an_unknown_version_is_a_404(trained: TrainedModels, api: Client, versio
     with one_entry(action="segments.profiles_read", outcome="refused", status_code=404):
         response = api.get("/segments/kmeans/profiles", {"version": version})
 
-    problem_of(response, status=404, code="not-found")
+    problem = problem_of(response, status=404, code="not-found")
+    assert problem["detail"] == f"There is no version {version} of kmeans."
 
 
 @pytest.mark.parametrize(

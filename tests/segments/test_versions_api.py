@@ -16,8 +16,9 @@ from audit.models import AuditEntry, Outcome
 from modelregistry.activation import pointer_of
 from modelregistry.models import Activation, ModelVersion, Stage
 from segments.comparison import compare
+from segments.models import Assignment
 from tests.expectations import errors_of, one_entry, problem_of
-from tests.factories import TrainedModels, make_customers, make_version
+from tests.factories import TrainedModels, make_active, make_customers, make_version
 
 NOTHING_MAY_MOVE = {
     "moved_share": 0.0,
@@ -123,6 +124,7 @@ def test_a_candidate_is_compared_with_the_active_version(
     assert body["migrations"]["counts"] == expected.counts.tolist()
     assert body["migrations"]["rows"] == list(expected.rows)
     assert body["moved_share"] == expected.moved_share
+    assert body["notes"] == []
     assert body["adjusted_rand_index"] == expected.adjusted_rand_index
     assert [item["segment"] for item in body["segments"]] == [
         change.segment for change in expected.segments
@@ -132,6 +134,30 @@ def test_a_candidate_is_compared_with_the_active_version(
     assert {gate["name"]: gate["value"] for gate in body["gates"]}[
         "moved_share"
     ] == expected.moved_share
+
+
+def test_who_cannot_be_compared_is_said_and_their_gate_stays(
+    trained: TrainedModels, api: Client
+) -> None:
+    version = make_version()
+    Assignment.objects.filter(version=version).update(customer_revision=77)
+
+    body = api.get(url(version, "/compare")).json()
+
+    assert (body["n_compared"], body["moved_share"]) == (0, None)
+    assert "300 changed since one of the two versions was assigned" in body["notes"][0]
+    moved = next(gate for gate in body["gates"] if gate["name"] == "moved_share")
+    assert (moved["value"], moved["limit"], moved["passed"]) == (None, 0.3, None)
+
+
+def test_a_version_of_another_line_says_so(trained: TrainedModels, api: Client) -> None:
+    version = make_version()
+    make_version(active=True)
+
+    body = api.get(url(version, "/compare")).json()
+
+    assert ["trained while kmeans 1 served" in note for note in body["notes"]] == [True]
+    assert api.get(url(version, "/compare?with=1")).json()["notes"] == []
 
 
 def test_noise_has_a_null_id(trained: TrainedModels, api: Client) -> None:
@@ -211,12 +237,24 @@ def test_a_breached_gate_is_a_409_that_names_it(
     settings.GATE_LIMITS = NOTHING_MAY_MOVE
     version = make_version(parameters={"n_clusters": 8})
 
-    with one_entry(action="model_version.activated", outcome=Outcome.REFUSED, status_code=409):
+    with one_entry(
+        action="model_version.activated", outcome=Outcome.REFUSED, status_code=409
+    ) as entries:
         response = post(api, url(version, "/activate"), {"reason": "eight"})
 
     body = problem_of(response, status=409, code="activation-refused")
     assert errors_of(body) == [("#", "moved-share")]
     assert "would move to another segment; the limit is 0%" in body["errors"][0]["detail"]
+    details = json.loads(entries[0].details)
+    assert (details["reason"], details["force"]) == ("eight", False)
+    assert details["gates"] == [
+        {
+            "name": "moved_share",
+            "value": compare(version, trained.kmeans).moved_share,
+            "limit": 0.0,
+            "passed": False,
+        }
+    ]
     assert pointer_of("kmeans").active == trained.kmeans
 
 
@@ -236,6 +274,8 @@ def test_force_needs_no_more_than_its_reason(
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
+        ([], "#"),
+        ([{"reason": "x"}], "#"),
         ({}, "#/reason"),
         ({"reason": ""}, "#/reason"),
         ({"reason": "   "}, "#/reason"),
@@ -251,7 +291,7 @@ def test_force_needs_no_more_than_its_reason(
     ],
 )
 def test_a_body_that_is_not_quite_right_moves_nothing(
-    trained: TrainedModels, api: Client, body: dict[str, Any], pointer: str
+    trained: TrainedModels, api: Client, body: Any, pointer: str
 ) -> None:
     version = make_version()
 
@@ -311,8 +351,56 @@ def test_there_must_be_something_to_roll_back_to(trained: TrainedModels, api: Cl
     problem_of(response, status=409, code="activation-refused")
 
 
-@pytest.mark.parametrize("body", [{}, {"reason": " "}, {"reason": "x", "force": True}])
-def test_a_rollback_takes_a_reason_and_nothing_else(
+def test_a_repeated_rollback_that_names_its_version_is_a_conflict(
+    trained: TrainedModels, api: Client
+) -> None:
+    post(api, url(make_version(), "/activate"), {"reason": "newer"})
+    body = {"reason": "second thoughts", "version": 1}
+
+    first, again = (post(api, "/models/kmeans/rollback", body) for _ in range(2))
+
+    assert first.json()["version"] == 1
+    problem = problem_of(again, status=409, code="conflict")
+    assert "kmeans 1 serves now, and kmeans 2 is the version before it" in problem["detail"]
+    assert pointer_of("kmeans").active == trained.kmeans
+    assert json.loads(AuditEntry.objects.latest("id").details)["version"] == 1
+
+
+def test_a_rollback_to_a_degenerate_version_is_refused_unless_forced(
+    trained: TrainedModels, api: Client
+) -> None:
+    lump = make_version(model_type="dbscan", parameters={"eps": 1000.0, "min_samples": 5})
+    make_active(version=lump)
+    make_active(version=trained.dbscan)
+
+    with one_entry(action="model_version.rolled_back_to", outcome=Outcome.REFUSED) as entries:
+        refused = post(api, "/models/dbscan/rollback", {"reason": "back"})
+    forced = post(api, "/models/dbscan/rollback", {"reason": "back", "force": True}).json()
+
+    body = problem_of(refused, status=409, code="activation-refused")
+    assert errors_of(body) == [("#", "degenerate")]
+    details = json.loads(entries[0].details)
+    assert (details["reason"], details["force"]) == ("back", False)
+    assert details["gates"] == [
+        {"name": "degenerate", "value": None, "limit": None, "passed": False}
+    ]
+    assert (forced["version"], forced["forced"]) == (lump.number, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"reason": " "},
+        {"reason": "x", "force": 1},
+        {"reason": "x", "forced": True},
+        *(
+            {"reason": "x", "version": version}
+            for version in (0, -1, 1.0, "1", True, None, [1], 10**9, 10**300)
+        ),
+    ],
+)
+def test_a_rollback_takes_a_reason_a_version_and_force_and_nothing_else(
     trained: TrainedModels, api: Client, body: dict[str, Any]
 ) -> None:
     before = AuditEntry.objects.count()

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from audit import trail
 from modelregistry.artifacts import DamagedArtifact
-from segments.assignment import assign_to_active_versions
+from segments.assignment import assign_to_current_versions
 from segments.importing import import_customers
 from segments.progress import progress_bar
 from segments.table_problems import InvalidTable, UnreadableTable
@@ -59,7 +59,7 @@ class Command(BaseCommand):
         if result.rejects:
             self.stdout.write(f"The rejected rows are in {result.rejects}.")
         try:
-            assign_to_active_versions(directory=settings.MODEL_DIR)
+            assign_to_current_versions(directory=settings.MODEL_DIR)
         except DamagedArtifact as error:
             self.stderr.write(f"The customers have no segment yet: {error}")
 

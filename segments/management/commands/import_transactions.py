@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from audit import trail
 from modelregistry.artifacts import DamagedArtifact
-from segments.assignment import assign_to_active_versions
+from segments.assignment import assign_to_current_versions
 from segments.management.commands.import_customers import refusal
 from segments.progress import progress_bar
 from segments.table_problems import InvalidTable, UnreadableTable
@@ -77,7 +77,7 @@ class Command(BaseCommand):
         for line in described(result, is_default_day=options["as_of"] is None):
             self.stdout.write(line)
         try:
-            assign_to_active_versions(directory=settings.MODEL_DIR)
+            assign_to_current_versions(directory=settings.MODEL_DIR)
         except DamagedArtifact as error:
             self.stderr.write(f"The customers have no segment yet: {error}")
 

@@ -107,4 +107,5 @@ def given(pairs: list[str]) -> dict[str, str]:
 
 
 def names(text: str | None) -> list[str] | None:
-    return [part.strip() for part in text.split(",") if part.strip()] if text else None
+    """The names between commas, possibly none at all; None where nothing was said."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
