@@ -16,8 +16,6 @@ MIN_EXPECTED = 5.0  # customers a cell must expect for chi-square; Cochran (1954
 WINDOW_SDS = 40.0  # half-width, in sd, beyond which hypergeometric mass is under 1e-300
 WINDOW_ROWS = 100  # added to it, for laws so narrow that an sd says little
 SAME_PROBABILITY = 1e-7  # relative slack of equally likely outcomes; as in R's fisher.test
-PSI_FLOOR = 1e-4  # share an empty cell counts with, by credit-scoring practice
-PSI_GROUPS = 10  # by the same practice: deciles of the reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,40 +151,6 @@ def share_moved(reference: Counts, current: Counts) -> float:
     if n == 0 or m == 0:
         return 0.0
     return float(np.abs(reference / n - current / m).sum() / 2)
-
-
-def psi(reference: Counts, current: Counts) -> float | None:
-    """Return the population stability index of two samples in the same cells.
-
-    Shown for people who know it; it decides nothing. Its reading as moderate from 0.10 and large
-    from 0.25 is credit-scoring practice (usually traced to Lewis, 1994) and moves with the number
-    of cells and customers: in deciles, two samples of 200 from one population average 0.09.
-
-    Parameters
-    ----------
-    reference, current : int64 (n_cells,)
-
-    Returns
-    -------
-    float >= 0, symmetric in its arguments, 0 for equal shares; None where a sample is empty
-    """
-    n, m = int(reference.sum()), int(current.sum())
-    if n == 0 or m == 0:
-        return None
-    p, q = np.maximum(reference / n, PSI_FLOOR), np.maximum(current / m, PSI_FLOOR)
-    return float(((p - q) * np.log(p / q)).sum())
-
-
-def psi_of_ordered_cells(reference: Counts, current: Counts) -> float | None:
-    """Return the PSI of ordered cells grouped to about the deciles of the reference."""
-    n = int(reference.sum())
-    if n == 0:
-        return None
-    middle = (np.cumsum(reference) - reference / 2) / n
-    group = np.minimum((middle * PSI_GROUPS).astype(np.int64), PSI_GROUPS - 1)
-    groups = np.unique(group)
-    starts = np.searchsorted(group, groups)
-    return psi(np.add.reduceat(reference, starts), np.add.reduceat(current, starts))
 
 
 def weighted_holm(p_values: Sequence[float], weights: Sequence[float]) -> list[float]:

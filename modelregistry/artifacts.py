@@ -33,7 +33,9 @@ from ml.features import FeatureSchema
 from ml.golden import golden_records
 from ml.reference_profile import ReferenceProfile
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READ_FORMAT_VERSIONS = (1, 2)
+"""The first had a smaller reference profile: drift then looks at less."""
 MAX_ARTIFACT_BYTES = 1_000_000_000
 MAX_HEADER_BYTES = 50_000_000
 N_CACHED = 8
@@ -147,8 +149,8 @@ def read(artifact: Artifact, *, directory: Path) -> TrainedModel:
 def from_bytes(content: bytes) -> TrainedModel:
     """The model in `content`. Raises ValueError, KeyError or TypeError for a wrong form."""
     header = _header(content)
-    if header["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"format {header['format_version']} is not {FORMAT_VERSION}")
+    if header["format_version"] not in READ_FORMAT_VERSIONS:
+        raise ValueError(f"format {header['format_version']} is not known")
     arrays = load_arrays(content)
     own = {name[6:]: array for name, array in arrays.items() if name.startswith("model.")}
     model = TrainedModel(

@@ -95,6 +95,7 @@ def train_version(
     Raises ValueError for data that cannot be used.
     """
     from ml.fitting import fit_clusters  # scikit-learn: never in a web process
+    from ml.held_out import score_held_out
 
     started = time.monotonic()
     on_progress(0.05, "learning the features")
@@ -118,7 +119,13 @@ def train_version(
         else None
     )
     on_progress(0.72, "describing the reference customers")
-    profile = ReferenceProfile.fit(schema, raw, fit.labels)
+    profile = ReferenceProfile.fit(
+        schema,
+        raw,
+        score_held_out(X, fit),
+        fitted=fit.labels,
+        random_state=int(fit.parameters["random_state"]),
+    )
     model = TrainedModel(request.model_type, encoder, fit.model, profile)
     artifact = artifacts.save(
         model,

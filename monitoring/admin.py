@@ -28,7 +28,8 @@ class DriftReportAdmin(ReadOnlyAdmin):
         label={
             Verdict.OK.label: "success",
             Verdict.DRIFT.label: "danger",
-            Verdict.INSUFFICIENT_DATA.label: "warning",
+            Verdict.WARNING.label: "warning",
+            Verdict.INSUFFICIENT_DATA.label: "info",
         },
     )
     def shown_verdict(self, report: DriftReport) -> str:
@@ -58,27 +59,32 @@ class DriftReportAdmin(ReadOnlyAdmin):
 
 def checks_table(report: DriftReport) -> Table:
     """Every check, what was found first, then by the size of its effect."""
-    overall = report.report["segment_drift"]
-    checks = [*report.report["features"], *([overall] if overall else [])]
-    checks.sort(key=lambda check: (not check["drifted"], -abs(check["effect"])))
+    checks = sorted(
+        report.report["checks"], key=lambda check: (not check["drifted"], -abs(check["effect"]))
+    )
     return Table(
         ["Feature", "Check", "Verdict", "Effect", "Floor", "Adjusted p", "PSI", "Shift in sd"],
         [
             (
-                check["feature"] or "segments",
+                _subject(check),
                 check["check"],
                 "drift" if check["drifted"] else "ok",
                 _signed(check["effect"]),
                 share(check["floor"]),
                 p_value(check["p_adjusted"]),
-                figure(check["psi"]),
-                figure(check["median_shift_sd"]),
+                figure(check["shown"]["psi"]),
+                figure(check["shown"]["median_shift_sd"]),
             )
             for check in checks
         ],
         numbers_from=3,
         empty="Nothing was compared.",
     )
+
+
+def _subject(check: Mapping[str, Any]) -> str:
+    pair = f" × {check['other']}" if check["other"] else ""
+    return f"{check['feature'] or 'segments'}{pair}"
 
 
 def segments_table(report: DriftReport) -> Table:

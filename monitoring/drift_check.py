@@ -6,7 +6,7 @@ One engine for the API and `check_drift`; only the caller decides who is current
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,18 @@ import msgspec
 from django.db import transaction
 
 from audit import trail
-from ml.drift import compare
+from ml.drift import Floors, compare
+from ml.scored import score
+from ml.unreadable import unreadable_values
 from modelregistry import activation
-from monitoring.models import DriftReport
+from modelregistry.models import ModelVersion
+from monitoring.models import DriftReport, Verdict
 from segments.assignment import SegmentLabels
 from segments.models import Customer
 
 MAX_CURRENT = 200_000
 """Stored customers compared at the most, the latest first."""
+YEAR = timedelta(days=365)
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -32,21 +36,45 @@ def check_drift(
     *,
     source: str,
     threshold: float,
+    interval: timedelta,
     directory: Path,
     by: trail.Actor,
     at: datetime,
+    floors: Floors = Floors(),  # noqa: B008 - frozen
 ) -> DriftReport:
     """Compare, store the report, leave one audit entry.
 
-    A value of the wrong kind counts as missing: it is a signal here, not an input error. Raises
+    A value of the wrong kind counts as missing: it is a signal here, not an input error. One
+    finding alone is drift at `threshold` shared among the checks of a year, one each `interval`;
+    a weaker one is a warning, and drift when the check before warned of the same. Raises
     `NoActiveVersion` or `DamagedArtifact`.
     """
     version = activation.active_version(model_type)
     model = activation.load(version, directory=directory)
+    labels = SegmentLabels.of(version)
+    schema = model.encoder.schema
     raw = model.encoder.raw_from_records(records, strict=False)
-    prediction = model.clusters.predict(model.encoder.encode(raw))
-    result = compare(model.profile, raw, prediction.labels, threshold=threshold)
-    report = named_segments(result.to_dict(), SegmentLabels.of(version))
+    random_state = int(version.parameters.get("random_state", 0))
+    result = compare(
+        model.profile,
+        raw,
+        score(
+            model.encoder,
+            model.clusters,
+            raw,
+            random_state=random_state,
+            ignores_own_place=model.profile.ignores_own_place,
+        ),
+        threshold=threshold,
+        checks_per_year=max(1.0, YEAR / interval),
+        previous_subjects=previous_subjects(version, source=source, before=at - interval / 2),
+        floors=floors,
+        days_since_training=max(0, (at.date() - schema.as_of).days),
+        unreadable=unreadable_values(schema, records, raw),
+        segment_names={cluster: name for cluster, name in labels.names.items() if name},
+        random_state=random_state,
+    )
+    report = named_segments(result.to_dict(), labels)
     with transaction.atomic():
         stored = DriftReport.objects.create(
             model_type=model_type,
@@ -71,17 +99,31 @@ def check_drift(
     return stored
 
 
+def previous_subjects(version: ModelVersion, *, source: str, before: datetime) -> list[str]:
+    """What the last check of the same kind found, if it was of other customers.
+
+    A check soon after another sees much the same customers and confirms nothing.
+    """
+    last = (
+        DriftReport.objects.filter(version=version, source=source, created_at__lte=before)
+        .exclude(verdict=Verdict.INSUFFICIENT_DATA)
+        .order_by("-created_at", "-id")
+        .first()
+    )
+    return [] if last is None else list(last.report.get("subjects", []))
+
+
 def named_segments(report: dict[str, Any], labels: SegmentLabels) -> dict[str, Any]:
     """The report with each cluster under the id and name of its segment."""
-    segments = [
-        {
+
+    def named(shift: Mapping[str, Any]) -> dict[str, Any]:
+        return {
             "segment": labels.ids.get(shift["cluster"]),
             "segment_name": labels.names.get(shift["cluster"]),
             **{key: value for key, value in shift.items() if key != "cluster"},
         }
-        for shift in report["segments"]
-    ]
-    return {**report, "segments": segments}
+
+    return {**report, **{key: list(map(named, report[key])) for key in ("segments", "inside")}}
 
 
 def recent_records(since: datetime) -> list[dict[str, Any]]:

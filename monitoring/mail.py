@@ -65,6 +65,4 @@ def message(report: DriftReport) -> EmailMessage:
 
 
 def drifted_sentences(report: DriftReport) -> list[str]:
-    return [item["sentence"] for item in report.report["features"] if item["drifted"]] or [
-        report.summary
-    ]
+    return [finding["sentence"] for finding in report.report["findings"]] or [report.summary]

@@ -9,6 +9,7 @@ from modelregistry.models import ModelType, ModelVersion
 
 class Verdict(models.TextChoices):
     OK = "ok", "No drift"
+    WARNING = "warning", "Warning"
     DRIFT = "drift", "Drift"
     INSUFFICIENT_DATA = "insufficient_data", "Insufficient data"
 

@@ -51,6 +51,7 @@ class DriftView(ApiView):
             records,
             source=Source.REQUEST if has_body else Source.STORED,
             threshold=settings.DRIFT_THRESHOLD,
+            interval=timedelta(hours=settings.MONITORING_INTERVAL),
             directory=settings.MODEL_DIR,
             by=self.actor,
             at=now,

@@ -14,8 +14,11 @@ from typing import Any
 import msgspec
 from django.db import connection
 from django.db.models import Count, Q
+from django.utils import timezone
 
 from ml.drift import Verdict, compare
+from ml.scored import score
+from ml.unreadable import unreadable_values
 from modelregistry.activation import Gate
 from modelregistry.artifacts import TrainedModel
 from modelregistry.models import ModelVersion
@@ -141,9 +144,24 @@ def _silhouette(comparison: Comparison, limit: float) -> Iterator[Gate]:
 
 def _drift(model: TrainedModel, threshold: float) -> Gate:
     """Whether today's customers are still those of the training; `value` counts what drifted."""
-    raw = model.encoder.raw_from_records(sampled_records(MAX_SAMPLED), strict=False)
-    labels = model.clusters.predict(model.encoder.encode(raw)).labels
-    result = compare(model.profile, raw, labels, threshold=threshold)
+    records = sampled_records(MAX_SAMPLED)
+    schema = model.encoder.schema
+    raw = model.encoder.raw_from_records(records, strict=False)
+    scored = score(
+        model.encoder,
+        model.clusters,
+        raw,
+        random_state=0,
+        ignores_own_place=model.profile.ignores_own_place,
+    )
+    result = compare(
+        model.profile,
+        raw,
+        scored,
+        threshold=threshold,
+        days_since_training=max(0, (timezone.now().date() - schema.as_of).days),
+        unreadable=unreadable_values(schema, records, raw),
+    )
     return Gate(
         "drift",
         float(len(result.findings)) if result.verdict != Verdict.INSUFFICIENT_DATA else None,

@@ -12,8 +12,6 @@ from ml.two_sample_tests import (
     chi_square,
     hypergeometric_two_sided,
     pool_rare,
-    psi,
-    psi_of_ordered_cells,
     share_moved,
     weighted_holm,
 )
@@ -126,45 +124,6 @@ def test_share_moved_counts_each_move_once() -> None:
 
 
 cells = st.lists(st.integers(0, 500), min_size=2, max_size=10).filter(sum)
-
-
-@given(cells, st.integers(1, 7))
-def test_psi_of_equal_shares_is_zero(reference: list[int], times: int) -> None:
-    reference_counts = counts(*reference)
-
-    assert psi(reference_counts, reference_counts * times) == pytest.approx(0.0, abs=1e-12)
-
-
-@given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=2, max_size=10))
-def test_psi_is_symmetric_and_never_negative(pairs: list[tuple[int, int]]) -> None:
-    table = np.array(pairs, dtype=np.int64)
-    assume((table.sum(0) > 0).all())
-
-    forth, back = psi(table[:, 0], table[:, 1]), psi(table[:, 1], table[:, 0])
-
-    assert forth is not None and back is not None
-    assert forth >= 0
-    assert forth == pytest.approx(back)
-
-
-def test_psi_by_hand() -> None:
-    value = psi(counts(50, 50), counts(75, 25))
-
-    assert value == pytest.approx(0.25 * np.log(3))
-
-
-def test_psi_of_an_empty_sample_is_none() -> None:
-    assert psi(counts(5, 5), counts(0, 0)) is None
-    assert psi_of_ordered_cells(counts(0, 0), counts(5, 5)) is None
-
-
-def test_psi_of_ordered_cells_groups_a_hundred_cells_to_deciles() -> None:
-    reference = np.full(100, 7, dtype=np.int64)
-    current = np.repeat(counts(1, 3), 50)
-
-    value = psi_of_ordered_cells(reference, current)
-
-    assert value == pytest.approx(psi(np.full(10, 70), np.repeat(counts(10, 30), 5)))
 
 
 def test_weighted_holm_by_hand() -> None:

@@ -96,7 +96,7 @@ def test_a_wrong_form_is_refused_even_with_the_right_digest(
         b"\0" * 100,
         (2**40).to_bytes(8, "little") + content[8:],
         content[: 8 + n_header],
-        with_header(format_version=2),
+        with_header(format_version=3),
         with_header(model_type=other),
         with_header(model_type="pickle"),
         with_header(schema=...),

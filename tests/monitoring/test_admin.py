@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
@@ -28,6 +30,7 @@ def make_report(trained: TrainedModels, *, factor: float) -> DriftReport:
         records,
         source="request",
         threshold=0.05,
+        interval=timedelta(hours=24),
         directory=settings.MODEL_DIR,
         by=BY,
         at=timezone.now(),

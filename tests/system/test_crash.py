@@ -216,7 +216,7 @@ def a_pipe_of_that_name(path: Path, whole: bytes) -> None:
 
 
 def another_format_version(path: Path, whole: bytes) -> None:
-    path.write_bytes(whole.replace(b'format_version\\": 1', b'format_version\\": 2'))
+    path.write_bytes(whole.replace(b'format_version\\": 2', b'format_version\\": 9'))
 
 
 def an_edited_header(path: Path, whole: bytes) -> None:

@@ -73,6 +73,7 @@ class Command(BaseCommand):
                     records,
                     source=source,
                     threshold=settings.DRIFT_THRESHOLD,
+                    interval=timedelta(hours=settings.MONITORING_INTERVAL),
                     directory=settings.MODEL_DIR,
                     by=trail.Actor.command("check_drift"),
                     at=now,
@@ -86,8 +87,9 @@ class Command(BaseCommand):
     def show(self, report: DriftReport) -> None:
         self.stdout.write(f"{report.version}: {report.get_verdict_display()}. {report.summary}")
         for check in report.report["findings"]:
+            subject = " × ".join(filter(None, (check["feature"] or "segments", check["other"])))
             self.stdout.write(
-                f"  {check['feature'] or 'segments'} ({check['check']}): {check['sentence']} "
+                f"  {subject} ({check['check']}): {check['sentence']} "
                 f"adjusted p {check['p_adjusted']:.2g}, effect {check['effect']:+.3f}"
             )
 
