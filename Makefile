@@ -34,9 +34,10 @@ fix: $(VENV)/installed-dev ## Repair format and lint
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-benchmark: $(VENV)/installed-dev ## Measure predictions beside other services, and the choices of a training
+benchmark: $(VENV)/installed-dev ## Measure predictions beside other services, the choices of a training, drift alarms
 	$(BIN)/python -m benchmarks.predict
 	$(BIN)/python -m benchmarks.clustering --quick
+	$(BIN)/python -m benchmarks.drift --quick
 
 clean: ## Remove the virtual environment and the caches; data, models and .env stay
 	rm -rf $(VENV) staticfiles .pytest_cache .mypy_cache .ruff_cache .hypothesis
