@@ -24,6 +24,7 @@ from ml.segment_checks import (
     inside_shifts,
     segment_shifts,
 )
+from ml.share_tables import ShareTable, share_table
 from ml.two_sample_tests import weighted_holm
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = [
     "ReferenceProfile",
     "Scored",
     "SegmentShift",
+    "ShareTable",
     "Verdict",
     "compare",
 ]
@@ -48,7 +50,14 @@ MIN_CURRENT = 50  # customers below which even a large change is invisible; by j
 
 # Weights of the family, shared out where there is nothing to look at.
 COLUMNS_WEIGHT, PAIRS_WEIGHT, SEGMENTS_WEIGHT = 1 / 2, 1 / 4, 1 / 4
+# A year of checks shares its luck: that of one reference. Source: 121 simulated years of weekly
+# checks without any change; 9 had an alarm with `threshold / checks`, 4 with a third of that.
+ALARM_SHARE = 1 / 3
+# Checks a year up to which any two warnings running on one subject are an alarm (2 of those years).
+# Neighbours that warn by chance grow with their number and the square of the level.
+REPEATABLE_CHECKS = 52
 POWER_QUANTILE = 0.84  # standard normal quantile of a power of 80 %
+MAX_TABLES = 8  # features whose shares by cell are kept, those with the surest findings
 
 NO_NAMES: Mapping[int, str] = MappingProxyType({})
 NONE_UNREADABLE: Mapping[str, int] = MappingProxyType({})
@@ -77,8 +86,10 @@ class DriftResult:
 
     `checks` holds every check in order: columns, pairs, clusters; `findings` those that show
     drift at `threshold`, the surest first. `alarm_threshold` is the level at which one finding
-    alone is drift. `subjects` names what the findings are about, for the next comparison.
-    `n_scored` current customers stand for all where clusters are checked. `inside` describes.
+    alone is drift, `repeat_threshold` that at which it is when it repeats; `subjects` names what
+    findings of that level are about, for the next comparison.
+    `n_scored` current customers stand for all where clusters are checked. `inside` describes, and
+    so do `tables`: the shares of customers by cell of the features that findings are about.
     """
 
     verdict: Verdict
@@ -86,6 +97,7 @@ class DriftResult:
     summary: str
     threshold: float
     alarm_threshold: float
+    repeat_threshold: float
     n_reference: int
     n_current: int
     n_scored: int
@@ -94,11 +106,13 @@ class DriftResult:
     checks: tuple[CheckResult, ...]
     segments: tuple[SegmentShift, ...]
     inside: tuple[InsideShift, ...]
+    tables: tuple[ShareTable, ...] = ()
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """What the findings are about, each once, the surest first."""
-        return tuple(dict.fromkeys(name for check in self.findings for name in check.subjects))
+        """What findings that may repeat are about, each once, the surest first."""
+        found = (check for check in self.findings if self.is_repeatable(check))
+        return tuple(dict.fromkeys(name for check in found for name in check.subjects))
 
     @property
     def drifted_features(self) -> tuple[str, ...]:
@@ -106,10 +120,14 @@ class DriftResult:
         alone = (check.feature for check in self.findings if check.other is None)
         return tuple(dict.fromkeys(name for name in alone if name is not None))
 
+    def is_repeatable(self, finding: CheckResult) -> bool:
+        """Whether a finding is drift when the comparison before had one like it."""
+        return finding.check in CERTAIN or finding.p_adjusted <= self.repeat_threshold
+
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON types, without NaN or infinities."""
         plain = asdict(self) | {"subjects": list(self.subjects)}
-        for name in ("findings", "checks", "segments", "inside"):
+        for name in ("findings", "checks", "segments", "inside", "tables"):
             plain[name] = list(plain[name])
         return plain
 
@@ -132,8 +150,8 @@ def compare(
 
     Everything looked at is one family by weighted Holm: without any change the probability of a
     finding is at most the threshold, whatever the dependence between columns. A finding is a
-    warning; it is drift where it would be one at `threshold / checks_per_year`, or where the
-    comparison before had a finding on the same subject.
+    warning; it is drift where it would be one at `alarm_threshold`, or where it and one of the
+    comparison before, on the same subject, would be at `repeat_threshold`.
 
     Parameters
     ----------
@@ -174,7 +192,8 @@ def compare(
             n_current, profile.n_reference, MIN_CURRENT, MIN_REFERENCE
         ),
         threshold=threshold,
-        alarm_threshold=threshold / checks_per_year,
+        alarm_threshold=alarm_threshold(threshold, checks_per_year),
+        repeat_threshold=threshold * min(1.0, (REPEATABLE_CHECKS / checks_per_year) ** 0.5),
         n_reference=profile.n_reference,
         n_current=n_current,
         n_scored=len(scored.labels),
@@ -219,7 +238,21 @@ def compare(
         ),
         threshold,
     )
-    return _concluded(replace(unjudged, checks=tuple(checks), inside=inside), previous_subjects)
+    result = _concluded(replace(unjudged, checks=tuple(checks), inside=inside), previous_subjects)
+    return replace(result, tables=_tables(profile, raw, result.drifted_features[:MAX_TABLES]))
+
+
+def alarm_threshold(threshold: float, checks_per_year: float) -> float:
+    """Return the level at which one finding alone is an alarm; with one check a year all of it.
+
+    Parameters
+    ----------
+    threshold : float
+        Chance of a false alarm in a year, in (0, 1).
+    checks_per_year : float
+        1 or more.
+    """
+    return threshold / (1.0 + (checks_per_year - 1.0) / ALARM_SHARE)
 
 
 def _too_little(profile: ReferenceProfile, n_current: int) -> Reason | None:
@@ -254,6 +287,15 @@ def _weigh(*blocks: tuple[float, Sequence[Sequence[CheckResult]]]) -> list[Check
     ]
 
 
+def _tables(
+    profile: ReferenceProfile, raw: RawColumns, names: Sequence[str]
+) -> tuple[ShareTable, ...]:
+    """Return the shares by cell of the named features, in their order."""
+    columns = {column.name: column for column in profile.columns}
+    tables = (share_table(columns[name], raw[name]) for name in names)
+    return tuple(table for table in tables if table is not None)
+
+
 def _total(group: Sequence[CheckResult]) -> float:
     return sum(check.weight for check in group)
 
@@ -282,7 +324,7 @@ def _concluded(result: DriftResult, previous_subjects: Collection[str]) -> Drift
     alarmed = any(
         check.check in CERTAIN
         or check.p_adjusted <= result.alarm_threshold
-        or not set(previous_subjects).isdisjoint(check.subjects)
+        or (result.is_repeatable(check) and not set(previous_subjects).isdisjoint(check.subjects))
         for check in findings
     )
     if findings:

@@ -158,7 +158,8 @@ def anderson_darling(reference: Counts, current: Counts) -> TestOutcome:
     -------
     TestOutcome; p_value 1 where fewer than two cells are occupied or a sample is empty
 
-    Source: Scholz & Stephens (1987), mid-rank form of A2 for tied samples. Its null law here is
+    Source: Scholz & Stephens (1987), mid-rank form of A2 for tied samples, without their factor
+    (n + m - 1) / (n + m), which moves no level measurably from 50 customers on. Its null law is
     that of these very cells, sum of lambda_i chi2_1: the limit law for continuous data rejects
     8 to 13 % at a nominal 5 % on zero-inflated and binary columns.
     """
@@ -230,6 +231,13 @@ def weighted_chi2_tail(statistic: float, weights: Floats) -> float:
 
     Source: Kuonen (1999), "Saddlepoint approximations for distributions of quadratic forms in
     normal variables", Biometrika 86. K(z) = -1/2 sum log(1 - 2 z w_i).
+
+    Notes
+    -----
+    An approximation. For laws of ordered cells it lies up to 3 % below the exact probability where
+    that is over .15, and above it further out: 2 % at .05, under 10 % at 1e-6, at most 17 %, the
+    limit where one weight rules the tail. Weights of like size, which no such cells have, may put
+    it 8 % below.
     """
     if statistic <= 0:
         return 1.0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import comb
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -35,6 +38,20 @@ def test_it_is_that_of_scikit_learn(counts: NDArray[np.int64]) -> None:
     one, other = labels_of(counts)
 
     assert adjusted_rand_index(counts) == pytest.approx(adjusted_rand_score(one, other), abs=1e-12)
+
+
+@settings(max_examples=40)
+@given(arrays(np.int64, (3, 3), elements=st.integers(0, 10**9)).filter(lambda c: c.sum() > 1))
+def test_it_is_that_of_the_exact_fractions_whatever_the_size(counts: NDArray[np.int64]) -> None:
+    def pairs(sizes: NDArray[np.int64]) -> int:
+        return sum(comb(size, 2) for size in sizes.ravel().tolist())
+
+    together, one, other = pairs(counts), pairs(counts.sum(1)), pairs(counts.sum(0))
+    expected = Fraction(one * other, comb(int(counts.sum()), 2))
+    most = Fraction(one + other, 2)
+    exact = (together - expected) / (most - expected) if most != expected else 1
+
+    assert adjusted_rand_index(counts) == pytest.approx(float(exact), abs=1e-12)
 
 
 @given(tables)

@@ -51,8 +51,21 @@ def test_figures_are_scikit_learns(n_rows, n_clusters, seed):
     quality = evaluate(X, labels, random_state=0)
 
     assert quality.silhouette == pytest.approx(metrics.silhouette_score(X, labels), abs=1e-9)
-    assert quality.davies_bouldin == pytest.approx(metrics.davies_bouldin_score(X, labels))
-    assert quality.calinski_harabasz == pytest.approx(metrics.calinski_harabasz_score(X, labels))
+    samples = metrics.silhouette_samples(X, labels)
+    assert quality.silhouette_sd == pytest.approx(samples.std(), abs=1e-9)
+    assert quality.davies_bouldin == pytest.approx(
+        metrics.davies_bouldin_score(X, labels), rel=1e-9
+    )
+    assert quality.calinski_harabasz == pytest.approx(
+        metrics.calinski_harabasz_score(X, labels), rel=1e-9
+    )
+    centres = np.array(
+        [X[labels == c].mean(axis=0) for c in range(labels.max() + 1) if c in labels]
+    )
+    nearest_own = centres[np.unique(labels, return_inverse=True)[1]]
+    assert quality.inertia_per_customer == pytest.approx(
+        ((X - nearest_own) ** 2).sum(axis=1).mean(), rel=1e-9
+    )
 
 
 def test_each_silhouette_is_scikit_learns_also_alone_in_a_cluster():
@@ -63,6 +76,15 @@ def test_each_silhouette_is_scikit_learns_also_alone_in_a_cluster():
 
     np.testing.assert_allclose(values, metrics.silhouette_samples(X, labels), atol=1e-12)
     assert values[0] == 0.0
+
+
+@pytest.mark.parametrize("label", [0, NOISE])
+def test_one_row_has_no_figures_but_its_place(label):
+    quality = evaluate(np.array([[1.0, 2.0]]), np.array([label]), random_state=0)
+
+    assert quality.silhouette is quality.davies_bouldin is quality.calinski_harabasz is None
+    assert quality.inertia_per_customer == (0.0 if label == 0 else None)
+    assert quality.noise_share == (0.0 if label == 0 else 1.0)
 
 
 def test_rows_in_one_place_have_no_silhouette_to_speak_of():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from ml.clusterers import NOISE, DBSCANModel, KMeansModel
-from ml.fitting import ParameterError, TooFewCustomers, fit_clusters, parse_parameters
+from ml.fitting import Fit, ParameterError, TooFewCustomers, fit_clusters, parse_parameters
 
 
 def blobs(*, n_rows: int = 240, seed: int = 0):
@@ -15,6 +17,12 @@ def blobs(*, n_rows: int = 240, seed: int = 0):
     truth = np.arange(n_rows) % 3
     centers = np.array([[0.0, 0.0], [12.0, 0.0], [0.0, 12.0]])
     return centers[truth] + rng.normal(size=(n_rows, 2)), truth
+
+
+@cache
+def fit_of_blobs(model_type: str) -> Fit:
+    """Everything chosen, which takes seconds."""
+    return fit_clusters(model_type, blobs()[0], parameters={}, random_state=3)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +87,9 @@ def test_bad_parameters_are_refused_with_what_is_allowed(model_type, given, mess
     ],
 )
 def test_what_is_not_stated_is_chosen_and_recorded(model_type, model_class, chosen, defaults):
-    X, truth = blobs()
+    _, truth = blobs()
 
-    fit = fit_clusters(model_type, X, parameters={}, random_state=3)
+    fit = fit_of_blobs(model_type)
 
     assert isinstance(fit.model, model_class)
     assert adjusted_rand_score(truth, fit.labels) > 0.95
@@ -95,7 +103,7 @@ def test_what_is_not_stated_is_chosen_and_recorded(model_type, model_class, chos
 @pytest.mark.parametrize("model_type", ["kmeans", "dbscan"])
 def test_a_fit_repeats_from_its_own_parameters(model_type):
     X, _ = blobs()
-    chosen = fit_clusters(model_type, X, parameters={}, random_state=3)
+    chosen = fit_of_blobs(model_type)
 
     stated = fit_clusters(model_type, X, parameters=chosen.parameters)
 
@@ -241,8 +249,8 @@ def test_permuting_customers_permutes_their_labels(model_type):
     X, _ = blobs()
     order = np.random.default_rng(5).permutation(len(X))
 
-    fit = fit_clusters(model_type, X, parameters={})
-    permuted = fit_clusters(model_type, X[order], parameters={})
+    fit = fit_of_blobs(model_type)
+    permuted = fit_clusters(model_type, X[order], parameters={}, random_state=3)
 
     assert permuted.labels.tolist() == fit.labels[order].tolist()
     assert permuted.parameters == fit.parameters

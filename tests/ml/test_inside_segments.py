@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ml.inside_segments import MAX_LEVELS, InsideColumn
 
@@ -17,6 +19,31 @@ def test_values_are_counted_by_cluster_and_decile() -> None:
     assert column.cuts == tuple(np.arange(10.0, 100, 10))
     assert column.counts == ((0,) * 10, (10,) * 5 + (0,) * 5, (0,) * 5 + (10,) * 5)
     assert column.count(values, labels, CLUSTERS).tolist() == [list(row) for row in column.counts]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.just(float("nan")), st.integers(-9, 9).map(float), st.floats(-9, 9)),
+            st.integers(-1, 3),
+        ),
+        max_size=80,
+    )
+)
+def test_every_value_is_counted_in_the_cell_and_cluster_it_lies_in(
+    customers: list[tuple[float, int]],
+) -> None:
+    column = InsideColumn("age", (-2.0, 0.0, 3.5), ((0,) * 4,) * 3)
+    values = np.array([value for value, _ in customers])
+    labels = np.array([label for _, label in customers], dtype=np.int64)
+
+    counted = column.count(values, labels, CLUSTERS)
+
+    for row, cluster in enumerate(CLUSTERS):
+        inside = values[(labels == cluster) & ~np.isnan(values)]
+        by_numpy = np.histogram(inside, [-np.inf, -2.0, 0.0, 3.5, np.inf])[0]
+        assert counted[row].tolist() == by_numpy.tolist()
 
 
 def test_values_beyond_either_end_and_clusters_never_seen_have_their_place_or_none() -> None:

@@ -59,6 +59,25 @@ def test_a_correlation_is_that_of_the_customers_who_have_both() -> None:
     assert found.value == pytest.approx(expected, abs=1e-12)
 
 
+def test_the_variance_is_that_of_the_influence_of_each_customer() -> None:
+    u, v = map(normal_scores, linked(np.random.default_rng(7), 80))
+    n, step = len(u), 1e-30
+
+    def fisher_z(w: np.ndarray) -> complex:
+        """The Fisher transform of the correlation of weighted customers."""
+        du, dv = u - w @ u / w.sum(), v - w @ v / w.sum()
+        r = (w @ (du * dv)) / np.sqrt((w @ du**2) * (w @ dv**2))
+        return complex(np.arctanh(r))
+
+    # The derivative for the weight of each customer, by a complex step and thus to the last digit.
+    steps = np.ones(n) + 1j * step * np.eye(n)
+    influence = np.array([n * fisher_z(w).imag / step for w in steps])
+
+    (found,) = correlate([u, v])
+
+    assert found.variance == pytest.approx((influence**2).mean() / n, rel=1e-9)
+
+
 def test_the_variance_is_that_of_many_samples() -> None:
     rng = np.random.default_rng(2)
     found = [next(correlate(linked(rng, 500))) for _ in range(300)]
@@ -77,12 +96,23 @@ def test_stretching_a_column_changes_nothing() -> None:
     assert stretched.variance == pytest.approx(plain.variance, rel=1e-9)
 
 
-def test_the_p_value_is_that_of_a_t_law() -> None:
-    outcome = compare_correlations(Correlation(0.5, 0.01, 400), Correlation(0.2, 0.03, 100))
+correlations = st.builds(
+    Correlation, st.floats(-0.999, 0.999), st.floats(1e-6, 10), st.integers(1, 20_000)
+)
 
-    expected = (math.atanh(0.2) - math.atanh(0.5)) / 0.2
-    assert outcome.statistic == pytest.approx(expected, rel=1e-12)
-    assert outcome.p_value == pytest.approx(2 * t_law.sf(abs(expected), 25), rel=1e-9)
+
+@settings(max_examples=40)
+@given(correlations, correlations)
+def test_the_p_value_is_that_of_a_t_law(reference: Correlation, current: Correlation) -> None:
+    outcome = compare_correlations(reference, current)
+
+    expected = math.atanh(current.value) - math.atanh(reference.value)
+    expected /= math.sqrt(reference.variance + current.variance)
+    freedom = max(1, min(reference.n_customers, current.n_customers) / 4)
+    assert outcome.statistic == pytest.approx(expected, rel=1e-9)
+    assert outcome.p_value == pytest.approx(
+        2 * t_law.sf(abs(expected), freedom), rel=1e-9, abs=1e-300
+    )
 
 
 @pytest.mark.parametrize(

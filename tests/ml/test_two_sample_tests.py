@@ -1,13 +1,18 @@
 """Tests on counts of two samples against scipy, hand-worked answers and their own laws."""
 
+from decimal import Decimal, localcontext
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import cityblock
 from scipy.stats import chi2_contingency, fisher_exact, hypergeom
 
 from ml.two_sample_tests import (
     MIN_EXPECTED,
+    SAME_PROBABILITY,
     all_hits_chance,
     chi_square,
     hypergeometric_two_sided,
@@ -33,14 +38,46 @@ def test_hypergeometric_agrees_with_fisher_exact(n: int, m: int, data: st.DataOb
     assert outcome.p_value == pytest.approx(expected, rel=1e-9, abs=1e-300)
 
 
-def test_hypergeometric_agrees_with_the_summed_law_on_a_large_table() -> None:
-    law = hypergeom(120_000, 9_000, 20_000)
+def summed_in_decimals(a: int, n: int, b: int, m: int) -> float:
+    """The probability of every split no likelier than (a, b), in forty digits."""
+    hits, misses = a + b, n + m - a - b
+    low, high = max(0, m - misses), min(hits, m)
+    with localcontext(prec=40):
+        masses = [Decimal(1)]
+        for k in range(low, high):
+            odds = Decimal((hits - k) * (m - k)) / ((k + 1) * (misses - m + k + 1))
+            masses.append(masses[-1] * odds)
+        bound = masses[b - low] * (1 + Decimal(SAME_PROBABILITY))
+        return float(sum(mass for mass in masses if mass <= bound) / sum(masses))
 
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(2_000, 10_000_000),
+    st.integers(2_000, 10_000_000),
+    st.integers(0, 1_000),
+    st.integers(0, 1_000),
+)
+def test_hypergeometric_is_exact_on_millions(n: int, m: int, a: int, b: int) -> None:
+    outcome = hypergeometric_two_sided(a, n, b, m)
+
+    expected = summed_in_decimals(a, n, b, m)
+    assert outcome.p_value == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+
+def test_hypergeometric_is_exact_among_many_hits() -> None:
     outcome = hypergeometric_two_sided(7_400, 100_000, 1_600, 20_000)
 
-    masses = law.pmf(np.arange(9_001))
-    expected = masses[masses <= law.pmf(1_600) * (1 + 1e-7)].sum()
-    assert outcome.p_value == pytest.approx(expected, abs=1e-9)
+    expected = summed_in_decimals(7_400, 100_000, 1_600, 20_000)
+    assert outcome.p_value == pytest.approx(expected, rel=1e-9)
+
+
+def test_hypergeometric_tells_splits_apart_that_are_nearly_as_likely() -> None:
+    # 22 current hits are likelier than 10 by 2 in a million, and no part of the p value.
+    outcome = hypergeometric_two_sided(27, 254, 10, 193)
+
+    expected = fisher_exact([[27, 227], [10, 183]]).pvalue
+    assert outcome.p_value == pytest.approx(expected, rel=1e-9)
 
 
 def test_hypergeometric_stays_exact_far_out_in_a_tail() -> None:
@@ -54,10 +91,17 @@ def test_hypergeometric_of_a_table_that_cannot_vary_is_one(table: tuple[int, ...
     assert hypergeometric_two_sided(*table).p_value == 1.0
 
 
-def test_all_hits_chance_is_the_hypergeometric_probability() -> None:
-    chance = all_hits_chance(950, 1_000, 50)
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 3_000), st.integers(0, 300), st.data())
+def test_all_hits_chance_is_the_hypergeometric_probability(
+    n: int, m: int, data: st.DataObject
+) -> None:
+    hits = data.draw(st.integers(0, n))
 
-    assert chance == pytest.approx(hypergeom(1_050, 1_000, 50).pmf(50), rel=1e-9)
+    chance = all_hits_chance(hits, n, m)
+
+    expected = hypergeom(n + m, hits + m, m).pmf(m)
+    assert chance == pytest.approx(expected, rel=1e-9, abs=1e-300)
 
 
 @settings(max_examples=100, deadline=None)
@@ -70,7 +114,18 @@ def test_chi_square_agrees_with_scipy(pairs: list[tuple[int, int]]) -> None:
 
     expected = chi2_contingency(table.T, correction=False)
     assert outcome.statistic == pytest.approx(expected.statistic, abs=1e-9, rel=1e-9)
-    assert outcome.p_value == pytest.approx(expected.pvalue, abs=1e-9)
+    assert outcome.p_value == pytest.approx(expected.pvalue, rel=1e-9, abs=1e-300)
+
+
+def test_chi_square_of_millions_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(8)
+    table = rng.multinomial([4_000_000, 90_000], rng.dirichlet(np.full(30, 5)))
+
+    outcome = chi_square(table[0], table[1])
+
+    expected = chi2_contingency(table, correction=False)
+    assert outcome.statistic == pytest.approx(expected.statistic, rel=1e-9)
+    assert outcome.p_value == pytest.approx(expected.pvalue, rel=1e-9)
 
 
 def test_chi_square_of_two_cells_is_exact() -> None:
@@ -123,7 +178,16 @@ def test_share_moved_counts_each_move_once() -> None:
     assert share_moved(counts(50, 30), counts(0, 0)) == 0.0
 
 
-cells = st.lists(st.integers(0, 500), min_size=2, max_size=10).filter(sum)
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 900), st.integers(0, 900)), min_size=1, max_size=12))
+def test_share_moved_is_half_of_scipys_city_block_distance(pairs: list[tuple[int, int]]) -> None:
+    table = np.array(pairs, dtype=np.int64)
+    assume((table.sum(0) > 0).all())
+
+    shares = table / table.sum(0)
+    assert share_moved(table[:, 0], table[:, 1]) == pytest.approx(
+        cityblock(shares[:, 0], shares[:, 1]) / 2, abs=1e-12
+    )
 
 
 def test_weighted_holm_by_hand() -> None:
@@ -137,6 +201,31 @@ def test_weighted_holm_by_hand_with_weights() -> None:
     adjusted = weighted_holm([0.03, 0.01, 0.02], [0.25, 0.5, 0.25])
 
     assert adjusted == pytest.approx([0.04, 0.02, 0.04])
+
+
+def by_closed_tests(p_values: list[float], weights: list[float]) -> list[float]:
+    """Adjust by testing every subset of hypotheses with a weighted Bonferroni test."""
+    everyone = range(len(p_values))
+    adjusted = [0.0] * len(p_values)
+    for size in range(1, len(p_values) + 1):
+        for subset in combinations(everyone, size):
+            whole = sum(weights[i] for i in subset)
+            p_value = min(1.0, *(p_values[i] * whole / weights[i] for i in subset))
+            for i in subset:
+                adjusted[i] = max(adjusted[i], p_value)
+    return adjusted
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 9)), max_size=6))
+def test_weighted_holm_is_the_closure_of_weighted_bonferroni(
+    pairs: list[tuple[float, float]],
+) -> None:
+    p_values, weights = [p for p, _ in pairs], [w for _, w in pairs]
+
+    adjusted = weighted_holm(p_values, weights)
+
+    assert adjusted == pytest.approx(by_closed_tests(p_values, weights), rel=1e-9, abs=1e-300)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 9)), max_size=12))
