@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -50,11 +50,11 @@ class ApiView(APIView):
     for everything else (reads, refusals, failures) the view records it.
     """
 
-    scope: ClassVar[str]
-    audit_action: ClassVar[str]
+    scope: str
+    audit_action: str
     metadata_class = None
     http_method_names = ["get", "post", "head"]
-    query_serializer_class: ClassVar[type[serializers.Serializer] | None] = None
+    query_serializer_class: type[serializers.Serializer] | None = None
     audit_target: tuple[str, object] = ("", "")
     audit_details: Mapping[str, Any] | None = None
     n_items: int | None = None

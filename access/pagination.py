@@ -15,18 +15,23 @@ MAX_LIMIT = 1_000
 DEFAULT_LIMIT = 100
 
 
-class PageQuery(serializers.Serializer):
-    """The query of every list."""
+class LimitQuery(serializers.Serializer):
+    """How many at the most."""
 
     limit = serializers.RegexField(
-        r"^\d{1,6}$", required=False, default=str(DEFAULT_LIMIT), help_text="1 to 1,000."
+        r"^[0-9]{1,6}$", required=False, default=str(DEFAULT_LIMIT), help_text="1 to 1,000."
     )
-    cursor = serializers.CharField(required=False, max_length=1_000, help_text="From next.")
 
     def validate_limit(self, text: str) -> int:
         if not 1 <= int(text) <= MAX_LIMIT:
             raise serializers.ValidationError(f"must be 1 to {MAX_LIMIT:,}", code="out-of-range")
         return int(text)
+
+
+class PageQuery(LimitQuery):
+    """The query of every list."""
+
+    cursor = serializers.CharField(required=False, max_length=1_000, help_text="From next.")
 
 
 class KeysetPagination(CursorPagination):

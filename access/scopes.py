@@ -12,6 +12,9 @@ class Scope(models.TextChoices):
     PREDICT = "predict", "predict: ask for segments, and store customers with them"
     SEGMENTS_READ = "segments:read", "segments:read: list customers with their segment"
     DRIFT_RUN = "drift:run", "drift:run: compare customers with the reference"
+    DRIFT_READ = "drift:read", "drift:read: see drift reports and alerts"
+    ALERTS_WRITE = "alerts:write", "alerts:write: acknowledge, silence and resolve alerts"
+    METRICS = "metrics", "metrics: read the figures for Prometheus"
     AUDIT_READ = "audit:read", "audit:read: read the audit trail"
 
 

@@ -22,6 +22,7 @@ from ml.clusterers import FloatArray
 from ml.encoder import FeatureEncoder
 from ml.fitting import Fit
 from ml.identity import IdentityResult
+from ml.quality import QualityBaseline
 from ml.reference_profile import ReferenceProfile
 from ml.schema_learning import learn_schema
 from modelregistry import artifacts
@@ -126,6 +127,7 @@ def train_version(
         fitted=fit.labels,
         random_state=int(fit.parameters["random_state"]),
     )
+    baseline = QualityBaseline.fit(X, fit)
     model = TrainedModel(request.model_type, encoder, fit.model, profile)
     artifact = artifacts.save(
         model,
@@ -140,7 +142,10 @@ def train_version(
         values={
             "parameters": fit.parameters,
             "selection": fit.selection.to_dict() if fit.selection else None,
-            "metrics": fit.quality.to_dict(),
+            "metrics": {
+                **fit.quality.to_dict(),
+                "baseline": baseline.to_dict() if baseline else None,
+            },
             "schema": schema.to_dict(),
             "identity": _identity(predecessor, identity, fit),
             "degenerate_reason": fit.degenerate_reason or "",

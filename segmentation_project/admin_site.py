@@ -12,6 +12,7 @@ from unfold.sites import UnfoldAdminSite
 from access.staff import actor_of
 from audit import trail
 from modelregistry.models import ActiveModel, TrainingJob
+from monitoring import home_page
 from monitoring.models import DriftReport
 from segments.models import Assignment, Customer, VersionSegment
 
@@ -40,7 +41,7 @@ class SegmentationAdminSite(UnfoldAdminSite):
 
 def home_context(request: HttpRequest) -> dict[str, Any]:
     """What the person may see; each figure is a query, and nothing is asked for in vain."""
-    context: dict[str, Any] = {}
+    context: dict[str, Any] = home_page.context(request)
     if request.user.has_perm("modelregistry.view_modelversion"):
         context["models"] = [_model(pointer) for pointer in _pointers()]
     if request.user.has_perm("modelregistry.view_trainingjob"):

@@ -79,7 +79,17 @@ UNFOLD = {
                     model_link("Model versions", "deployed_code", "modelregistry", "modelversion"),
                     model_link("Training jobs", "model_training", "modelregistry", "trainingjob"),
                     model_link("Activations", "swap_horiz", "modelregistry", "activation"),
+                ],
+            },
+            {
+                "title": "Monitoring",
+                "separator": True,
+                "items": [
+                    model_link("Alerts", "notifications", "monitoring", "alert"),
                     model_link("Drift reports", "monitoring", "monitoring", "driftreport"),
+                    model_link("Quality", "speed", "monitoring", "qualitypoint"),
+                    model_link("Outbox", "outbox", "monitoring", "notification"),
+                    model_link("Policy", "tune", "monitoring", "monitoringpolicy"),
                 ],
             },
             {

@@ -5,6 +5,7 @@ A refusal names the variable, where it came from and what is allowed; it never s
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Collection
@@ -135,6 +136,30 @@ class Environment:
             raise self.refusal(name, f"must be a URL with {' or '.join(schemes)}://")
         return url
 
+    def web_address(self, name: str) -> str:
+        """An http or https URL without a login, or nothing."""
+        url = self.text(name, "")
+        try:
+            parts = urlsplit(url)
+            is_sound = bool(re.fullmatch(r"https?://[!-~]+", url) and parts.hostname)
+            is_sound = is_sound and not ("@" in parts.netloc or parts.port == 0 or parts.fragment)
+        except ValueError:  # the message would show the value
+            is_sound = False
+        if url and not is_sound:
+            raise self.refusal(name, "must be a URL such as https://segments.example.com/path")
+        return url
+
+    def webhook_secret(self, name: str, *, is_needed: bool) -> str:
+        """At least 32 characters, or `whsec_` and at least 24 bytes in base64; or nothing."""
+        secret = self.text(name, "")
+        if not secret and is_needed:
+            raise self.refusal(name, "is not set; messages to WEBHOOK_URL are signed with it")
+        if secret and len(secret) < 32:
+            raise self.refusal(name, "must have at least 32 characters")
+        if secret.startswith("whsec_") and not is_base64(secret.removeprefix("whsec_")):
+            raise self.refusal(name, "must have base64 after whsec_")
+        return secret
+
     def origins(self, name: str) -> list[str]:
         origins = self.names(name, "")
         if not all(re.fullmatch(r"https?://[^/\s]+", origin) for origin in origins):
@@ -144,3 +169,11 @@ class Environment:
     def refusal(self, name: str, reason: str) -> ImproperlyConfigured:
         source = "the environment" if name in self._process else self.env_file.name
         return ImproperlyConfigured(f"{name} (from {source}) {reason}.")
+
+
+def is_base64(text: str) -> bool:
+    try:
+        base64.b64decode(text, validate=True)
+    except ValueError:
+        return False
+    return True

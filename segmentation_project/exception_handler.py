@@ -16,6 +16,7 @@ from ml.fitting import TooFewCustomers
 from ml.records import InvalidRecords
 from modelregistry.activation import ActivationConflict, ActivationRefused, NoActiveVersion
 from modelregistry.artifacts import DamagedArtifact
+from monitoring.alerts import AlertConflict
 from segmentation_project.problems import MAX_ERRORS, RETRY_AFTER_SECONDS, problem
 from segmentation_project.renderers import PROBLEM_JSON
 from segments.comparison import NotComparable
@@ -28,6 +29,7 @@ DOMAIN_ERRORS: Mapping[type[Exception], tuple[int, str]] = {
     ActivationConflict: (409, "conflict"),
     NotComparable: (409, "not-comparable"),
     JobConflict: (409, "conflict"),
+    AlertConflict: (409, "alert-conflict"),
     TooFewCustomers: (409, "too-few-customers"),
 }
 DRF_CODES: Mapping[type[exceptions.APIException], str] = {

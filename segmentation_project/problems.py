@@ -28,6 +28,7 @@ TITLES: Mapping[str, str] = {
     "not-acceptable": "Only JSON is served here",
     "forbidden": "This is not allowed",
     "conflict": "Somebody else was first",
+    "alert-conflict": "The alert is in another state",
     "activation-refused": "The version must not serve",
     "not-comparable": "The two versions cannot be compared",
     "length-required": "The body needs a Content-Length",

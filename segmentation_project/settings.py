@@ -39,6 +39,7 @@ ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", f"localhost,127.0.0.1,[::1],{socket.g
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0, low=0, high=10)
 HTTPS_ONLY = env.boolean("HTTPS_ONLY", default=False)
+PUBLIC_URL = env.web_address("PUBLIC_URL") or f"http://localhost:{API_PORT}"
 
 # -- places -------------------------------------------------------------------------------------
 DATA_DIR = env.directory("DATA_DIR", "data", base=BASE_DIR)
@@ -205,6 +206,10 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
+        "AlertEventKindEnum": "monitoring.models.AlertEvent.Kind",
+        "AlertKindEnum": "monitoring.models.AlertKind",
+        "AlertStateEnum": "monitoring.models.AlertState",
+        "DeliveryStateEnum": "monitoring.models.DeliveryState",
         "FateEnum": "segments.models.Fate",
         "JobStateEnum": "modelregistry.models.JobState",
         "ModelTypeEnum": "modelregistry.models.ModelType",
@@ -241,6 +246,10 @@ EMAIL_TIMEOUT = 5
 ALERT_EMAIL = ",".join(env.addresses("ALERT_EMAIL", ""))
 SENDER = EMAIL_HOST_USER if "@" in EMAIL_HOST_USER else "alerts@localhost"
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.address("SMTP_FROM", SENDER)
+
+# -- webhook ------------------------------------------------------------------------------------
+WEBHOOK_URL = env.web_address("WEBHOOK_URL")
+WEBHOOK_SECRET = env.webhook_secret("WEBHOOK_SECRET", is_needed=bool(WEBHOOK_URL))
 
 # -- monitoring ---------------------------------------------------------------------------------
 DRIFT_THRESHOLD = env.share("DRIFT_THRESHOLD", 0.05)

@@ -8,7 +8,16 @@ from audit.views import AuditLogsView
 from modelregistry.models import ModelType
 from modelregistry.views import ModelsView
 from monitoring.health import healthz, readyz
-from monitoring.views import DriftView, StatusView
+from monitoring.views import DriftReportView, DriftView, QualityView, StatusView
+from monitoring.views_alerts import (
+    AcknowledgeView,
+    AlertsView,
+    AlertView,
+    ResolveView,
+    SilenceView,
+    UnsilenceView,
+)
+from monitoring.views_metrics import MetricsView
 from segmentation_project import views
 from segments.views import PredictView, ProfilesView, SegmentsView
 from segments.views_jobs import CancelJobView, JobView, RetryJobView, TrainView
@@ -64,12 +73,27 @@ urlpatterns = [
     path("predict/<model_type:model_type>", PredictView.as_view(), name="predict"),
     path("model/status/<model_type:model_type>", StatusView.as_view(), name="model-status"),
     path("monitor/drift", DriftView.as_view(), name="monitor-drift"),
+    path("monitor/drift/<int:report_id>", DriftReportView.as_view(), name="drift-report"),
+    path("monitor/alerts", AlertsView.as_view(), name="alerts"),
+    path("monitor/alerts/<int:alert_id>", AlertView.as_view(), name="alert"),
+    path(
+        "monitor/alerts/<int:alert_id>/acknowledge",
+        AcknowledgeView.as_view(),
+        name="alert-acknowledge",
+    ),
+    path("monitor/alerts/<int:alert_id>/silence", SilenceView.as_view(), name="alert-silence"),
+    path(
+        "monitor/alerts/<int:alert_id>/unsilence", UnsilenceView.as_view(), name="alert-unsilence"
+    ),
+    path("monitor/alerts/<int:alert_id>/resolve", ResolveView.as_view(), name="alert-resolve"),
+    path("monitor/quality/<model_type:model_type>", QualityView.as_view(), name="quality"),
     path("segments/<model_type:model_type>", SegmentsView.as_view(), name="segments"),
     path(
         "segments/<model_type:model_type>/profiles",
         ProfilesView.as_view(),
         name="segment-profiles",
     ),
+    path("metrics", MetricsView.as_view(), name="metrics"),
     path("audit/logs", AuditLogsView.as_view(), name="audit-logs"),
     path("admin/", admin.site.urls),
 ]

@@ -29,6 +29,8 @@ from unfold.widgets import (
 from access.staff import PAGES, ReadOnlyAdmin, RecordedChanges, Table, actor_of, submitted
 from modelregistry.artifacts import DamagedArtifact
 from modelregistry.models import Activation, ActiveModel
+from monitoring.drift_check import digest_key
+from monitoring.drift_inputs import forget
 from segments.assignment import assign_to_current_versions
 from segments.customer_page import customer_context
 from segments.description_page import CARD_WORDS, may_see_segments, stability_of
@@ -97,6 +99,13 @@ class CustomerAdmin(RecordedChanges, ReadOnlyAdmin):
 
     def audit_target(self, obj: Any) -> tuple[str, str]:
         return "customer", obj.customer_id
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:
+        """In the transaction of the deletion: who goes is forgotten by drift reports too."""
+        customers = list(queryset)
+        super().log_deletions(request, customers)
+        ids = [customer.customer_id for customer in customers]
+        forget(ids, key=digest_key(settings.SECRET_KEY))
 
     def page_context(self, request: HttpRequest, obj: Customer) -> dict[str, Any]:
         return {

@@ -1,40 +1,38 @@
 """`manage.py check_drift`: compare current customers with the reference; for cron.
 
-Exit codes: 0 no drift, 3 drift, 4 insufficient data, 1 failure (with one line that says why).
+Exit codes: 0 no drift (a warning too), 3 drift, 4 insufficient data, 1 failure.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
+from rich.console import Console
 
 from audit import trail
 from audit.models import Outcome
 from modelregistry.activation import NoActiveVersion
-from modelregistry.artifacts import DamagedArtifact
 from modelregistry.models import ActiveModel, ModelType
-from monitoring.drift_check import check_drift, recent_records
-from monitoring.mail import mail_report
-from monitoring.models import DriftReport, Source, Verdict
+from monitoring import outbox, schedule
+from monitoring.check_lock import AlreadyRunning, only_one_run
+from monitoring.check_words import RunResult, as_json, lines, show
+from monitoring.current_customers import Customers, of_stored, of_table
+from monitoring.drift_check import AUDIT_ACTION, CheckRun, CheckTerms, check_all
+from monitoring.models import Alert, Source, Verdict
+from monitoring.moments import moment_of
 from segments.refused_imports import refusal_details
 from segments.table_problems import InvalidTable, UnreadableTable
 from segments.tables import open_table
 
-EXIT_DRIFT = 3
-EXIT_INSUFFICIENT = 4
-Refusal = UnreadableTable | InvalidTable
-Failure = NoActiveVersion | DamagedArtifact
+DELIVER_WITHIN = timedelta(seconds=4)
+QUIET = (Verdict.OK, Verdict.WARNING, Verdict.INSUFFICIENT_DATA)
 
 
 class Command(BaseCommand):
@@ -46,127 +44,109 @@ class Command(BaseCommand):
         parser.add_argument(
             "--since", help="compare customers stored since this moment, such as 2026-01-31T00:00"
         )
-        parser.add_argument("--json", action="store_true", help="print the reports as JSON")
-        parser.add_argument("--no-email", action="store_true")
+        parser.add_argument("--json", action="store_true", help="print the run as JSON")
+        parser.add_argument(
+            "--quiet", action="store_true", help="print nothing unless there is drift or a failure"
+        )
+        parser.add_argument("--no-email", action="store_true", help="tell nobody; alerts are kept")
+        parser.add_argument(
+            "--wait", type=float, default=0.0, help="seconds to wait for a run that is under way"
+        )
+        parser.add_argument(
+            "--scheduled", action="store_true", help="run by the monitor, which delivers itself"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with only_one_run():
-            reports = self.compare(options)
-        for report in reports:
-            if report.verdict == Verdict.DRIFT and not options["no_email"]:
-                mail_report(report, at=timezone.now())
-        if options["json"]:
-            self.stdout.write(json.dumps([as_json(report) for report in reports], indent=2))
-        else:
-            for report in reports:
-                self.show(report)
-        sys.exit(exit_code(reports))
-
-    def compare(self, options: dict[str, Any]) -> list[DriftReport]:
-        now = timezone.now()
-        by = trail.Actor.command("check_drift")
+        is_scheduled = options["scheduled"]
+        self.by = (
+            trail.Actor.system("monitor") if is_scheduled else trail.Actor.command("check_drift")
+        )
+        terms = CheckTerms.of(settings)
         try:
-            records, source = current_customers(options, now=now)
-            return [
-                check_drift(
-                    model_type,
-                    records,
-                    source=source,
-                    threshold=settings.DRIFT_THRESHOLD,
-                    interval=timedelta(hours=settings.MONITORING_INTERVAL),
-                    directory=settings.MODEL_DIR,
-                    by=trail.Actor.command("check_drift"),
-                    at=now,
-                )
-                for model_type in checked_types(options["model_type"])
-            ]
-        except (UnreadableTable, InvalidTable, NoActiveVersion, DamagedArtifact) as error:
-            record_failure(error, model_type=options["model_type"], by=by)
+            with only_one_run(directory=settings.DATA_DIR, wait_seconds=options["wait"]):
+                run = self.checked(options, terms)
+        except AlreadyRunning as error:
             raise CommandError(str(error)) from error
-
-    def show(self, report: DriftReport) -> None:
-        self.stdout.write(f"{report.version}: {report.get_verdict_display()}. {report.summary}")
-        for check in report.report["findings"]:
-            subject = " × ".join(filter(None, (check["feature"] or "segments", check["other"])))
-            self.stdout.write(
-                f"  {subject} ({check['check']}): {check['sentence']} "
-                f"adjusted p {check['p_adjusted']:.2g}, effect {check['effect']:+.3f}"
+        tried = []
+        if not options["no_email"] and not is_scheduled:
+            tried = outbox.deliver(
+                channels=terms.channels, at=timezone.now, within=DELIVER_WITHIN, by=self.by
             )
+        open_alerts = list(Alert.objects.unresolved().order_by("-last_seen_at", "-pk"))
+        result = RunResult(run, open_alerts, tried)
+        if not options["quiet"] or result.verdict not in QUIET:
+            self.show(result, as_json_text=options["json"])
+        sys.exit(result.exit_code)
+
+    def checked(self, options: dict[str, Any], terms: CheckTerms) -> CheckRun:
+        now = timezone.now()
+        try:
+            model_types = checked_types(options["model_type"])
+            customers = current_customers(options)
+        except (UnreadableTable, InvalidTable, NoActiveVersion) as error:
+            record_refusal(error, model_type=options["model_type"], by=self.by)
+            raise CommandError(str(error)) from error
+        run = check_all(
+            model_types,
+            customers,
+            terms=terms,
+            by=self.by,
+            at=now,
+            with_mail=not options["no_email"],
+        )
+        if options["scheduled"]:
+            schedule.succeeded()
+        elif customers is None and options["model_type"] is None:
+            schedule.ran(at=now)
+        return run
+
+    def show(self, result: RunResult, *, as_json_text: bool) -> None:
+        if as_json_text:
+            self.stdout.write(json.dumps(as_json(result), indent=2))
+        elif self.stdout.isatty():
+            show(result, Console())
+        else:
+            for line in lines(result):
+                self.stdout.write(line)
 
 
-def record_failure(error: Refusal | Failure, *, model_type: str | None, by: trail.Actor) -> None:
-    """The entry of a run that compared nothing, or not all that it was to compare."""
-    details: dict[str, object]
-    if isinstance(error, Refusal):
+def record_refusal(
+    error: UnreadableTable | InvalidTable | NoActiveVersion,
+    *,
+    model_type: str | None,
+    by: trail.Actor,
+) -> None:
+    """The entry of a run that compared nothing."""
+    details: dict[str, object] = {"code": "no-active-version"}
+    outcome = Outcome.FAILED
+    if not isinstance(error, NoActiveVersion):
         outcome, details = Outcome.REFUSED, refusal_details(error)
-    else:
-        code = "no-active-version" if isinstance(error, NoActiveVersion) else "damaged-artifact"
-        outcome, details = Outcome.FAILED, {"code": code}
     target = ("model_type", model_type) if model_type else ("", "")
-    trail.record("drift.checked", by=by, target=target, outcome=outcome, details=details)
+    trail.record(AUDIT_ACTION, by=by, target=target, outcome=outcome, details=details)
 
 
 def checked_types(model_type: str | None) -> list[str]:
-    if model_type:
-        return [model_type]
+    """The types to check. Raises `NoActiveVersion`."""
     active = ActiveModel.objects.filter(active__isnull=False).order_by("model_type")
     found = list(active.values_list("model_type", flat=True))
+    if model_type and model_type not in found:
+        raise NoActiveVersion(model_type)
     if not found:
         raise NoActiveVersion("any model type")
-    return found
+    return [model_type] if model_type else found
 
 
-def current_customers(
-    options: dict[str, Any], *, now: datetime
-) -> tuple[list[dict[str, Any]], Source]:
+def current_customers(options: dict[str, Any]) -> Customers | None:
+    """Those of a file or since a moment; None for the recent ones, which each version knows."""
+    if options["input"] and options["since"]:
+        raise CommandError("Give --input or --since, not both.")
     if options["input"]:
         table = open_table(options["input"])
         table.require_no_problems()
-        return [row for batch in table.batches() for _, row in batch], Source.FILE
-    since = now - timedelta(hours=settings.MONITORING_INTERVAL)
+        return of_table(table)
     if options["since"]:
-        since = moment(options["since"])
-    return recent_records(since), Source.STORED
-
-
-def moment(text: str) -> datetime:
-    try:
-        stated = parse_datetime(text)
-    except ValueError:  # of the right form, and no day of any calendar
-        stated = None
-    if stated is None:
-        raise CommandError("--since must be a moment such as 2026-01-31T00:00")
-    return stated if stated.tzinfo else timezone.make_aware(stated)
-
-
-def exit_code(reports: list[DriftReport]) -> int:
-    verdicts = {report.verdict for report in reports}
-    if Verdict.DRIFT in verdicts:
-        return EXIT_DRIFT
-    return EXIT_INSUFFICIENT if Verdict.INSUFFICIENT_DATA in verdicts else 0
-
-
-def as_json(report: DriftReport) -> dict[str, Any]:
-    return {
-        "id": report.pk,
-        "model_type": report.model_type,
-        "version": report.version.number,
-        "verdict": report.verdict,
-        "summary": report.summary,
-        "n_reference": report.n_reference,
-        "n_current": report.n_current,
-        "mailed": report.mailed_at is not None,
-        "mail_error": report.mail_error,
-        "report": report.report,
-    }
-
-
-@contextmanager
-def only_one_run() -> Iterator[None]:
-    """A lock that the kernel releases with the process, however it ends."""
-    with (settings.DATA_DIR / "check_drift.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CommandError("Another check_drift is running; this one did nothing.") from error
-        yield
+        since = moment_of(options["since"])
+        if since is None:
+            raise CommandError("--since must be a moment such as 2026-01-31T00:00")
+        return of_stored(since, source=Source.CHOSEN)
+    return None

@@ -1,4 +1,4 @@
-"""`manage.py serve`: gunicorn and the background worker, started and stopped together."""
+"""`manage.py serve`: gunicorn, the worker and the monitor, started and stopped together."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ POLL_SECONDS = 0.2
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal a process gets when its parent ends."""
 RESTART_SECONDS = 5.0
-"""From one start of the worker to the next, so that one that cannot start does not spin."""
+"""From one start of a process to the next, so that one that cannot start does not spin."""
 STOP_SECONDS = 35.0
 """A little more than gunicorn's graceful timeout; then what still runs is killed."""
 
 
 class Command(BaseCommand):
-    help = "Serve the API and the admin, and run background jobs, until Ctrl-C."
+    help = "Serve the API and the admin, run background jobs and monitor, until Ctrl-C."
 
     def handle(self, *args: Any, **options: Any) -> None:
         check_port(settings.API_HOST, settings.API_PORT)
@@ -37,8 +37,8 @@ class Command(BaseCommand):
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
-        server, worker = start(*gunicorn_command()), start(*worker_command())
-        started_at = time.monotonic()
+        server = start(*gunicorn_command())
+        others = [Restarted("worker"), Restarted("monitor")]
         self.stdout.write(
             f"Serving on http://{settings.API_HOST}:{settings.API_PORT}, Ctrl-C stops."
         )
@@ -48,13 +48,12 @@ class Command(BaseCommand):
                 time.sleep(POLL_SECONDS)
                 if server.poll() is not None:
                     raise CommandError("The server ended by itself; its log says why.")
-                if worker.poll() is None or time.monotonic() - started_at < RESTART_SECONDS:
-                    continue
-                self.stderr.write("The worker ended by itself; it is started again.")
-                kill_group(worker)
-                worker, started_at = start(*worker_command()), time.monotonic()
+                for other in others:
+                    if other.is_to_restart():
+                        self.stderr.write(f"The {other.name} ended by itself; it is started again.")
+                        other.restart()
         finally:
-            stop_all([server, worker])
+            stop_all([server, *(other.process for other in others)])
         self.stdout.write("Stopped.")
 
 
@@ -69,8 +68,24 @@ def gunicorn_command() -> list[str]:
     ]
 
 
-def worker_command() -> list[str]:
-    return [sys.executable, "manage.py", "worker", "--skip-checks"]
+class Restarted:
+    """A management command beside the server, which is started again when it ends."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.begin()
+
+    def begin(self) -> None:
+        self.process = start(sys.executable, "manage.py", self.name, "--skip-checks")
+        self.started_at = time.monotonic()
+
+    def is_to_restart(self) -> bool:
+        is_old = time.monotonic() - self.started_at >= RESTART_SECONDS
+        return is_old and self.process.poll() is not None
+
+    def restart(self) -> None:
+        kill_group(self.process)
+        self.begin()
 
 
 def start(*command: str) -> subprocess.Popen[bytes]:
