@@ -1,4 +1,4 @@
-"""How true drift alarms are: false alarms, power, trifles and time, beside what others do.
+"""How true drift alarms are: false alarms, power, trifles, time and memory, beside what others do.
 
 Customers are simulated; nothing is told to the engine. Every repetition has a seed of its own, and
 its outcome is kept in a file, so that a table may be assembled over several runs.
@@ -10,22 +10,26 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2_contingency, ks_2samp
 from threadpoolctl import threadpool_limits
 
-from benchmarks.clustering import BESIDE_THE_PROJECT, load_module, print_rows, real_tables
+from benchmarks.clustering.report import print_rows
+from benchmarks.clustering.tables import BESIDE_THE_PROJECT, load_module, real_tables
+from ml.clusterers import ClusterModel
 from ml.drift import DriftResult, ReferenceProfile, Scored, Verdict, compare
 from ml.encoder import FeatureEncoder
 from ml.features import RawColumns
@@ -38,17 +42,22 @@ from ml.shown_distances import jensen_shannon
 AS_OF = date(2026, 1, 1)
 THRESHOLD = 0.05
 N_CLUSTERS = 5
-# A fresh reference after so many repetitions, so that a lucky one cannot hide a bias; large ones
-# differ little and take long.
-REPETITIONS_A_REFERENCE = {300: 10, 5_000: 10, 100_000: 100}
+# A fresh reference after so many repetitions: a lucky one would hide a bias, and an unlucky one
+# errs again and again. Large ones differ little and take long.
+REPETITIONS_A_REFERENCE = {300: 1, 5_000: 5, 100_000: 100}
 WEEKS = 52
 MOST_WEEKS_TO_FIND = 26
 SEED = 20_000  # of the repetitions
 
 REFERENCE = 5_000
-SIZES = (50, 200, 1_000, 10_000, 100_000)
-REFERENCES = (300, 5_000, 100_000)
 MILLION = 1_000_000
+SIZES = (50, 200, 1_000, 10_000, 100_000, MILLION)
+REFERENCES = (300, 5_000, 100_000)
+TIMED_SIZES = (10_000, 100_000, MILLION)
+MEBIBYTE = 2**20
+KIBIBYTE = 2**10
+STATUS = Path("/proc/self/status")
+WARM_UP = 1_000  # customers compared once for what Python and its libraries load by then
 DRIFTS = (
     "shift_0.1sd",
     "shift_0.25sd",
@@ -67,22 +76,30 @@ TRIFLES = ("none", "trifle_age_0.02sd", "trifle_income_1pct")
 LARGEST_FOR_OTHERS = 10_000  # current customers up to which the others are run too
 PARTS = ("false", "halves", "power", "trifles", "year", "time")
 
+TIMED = ("np.sort", "segments at hand", "with scoring")
+INPUT = "input, MiB"
+HELD = (INPUT, "segments at hand, MiB", "with scoring, MiB")
+
 Outcome: TypeAlias = dict[str, float]
 
 
-class Watched:
-    """A reference, its model and its profile, as training makes them."""
+class Version(NamedTuple):
+    """What a comparison needs to know of a trained version."""
 
-    def __init__(self, frame: pd.DataFrame, model_type: str = "kmeans") -> None:
-        self.frame = frame
+    profile: ReferenceProfile
+    encoder: FeatureEncoder
+    clusters: ClusterModel
+
+    @classmethod
+    def train(cls, frame: pd.DataFrame, model_type: str = "kmeans") -> Self:
         schema = learn_schema(frame, as_of=AS_OF)
-        self.encoder = FeatureEncoder(schema)
-        raw = self.encoder.raw_from_frame(frame)
-        X = self.encoder.encode(raw)
+        encoder = FeatureEncoder(schema)
+        raw = encoder.raw_from_frame(frame)
+        X = encoder.encode(raw)
         parameters = {"n_clusters": N_CLUSTERS, "n_init": 2} if model_type == "kmeans" else {}
         fit = fit_clusters(model_type, X, parameters=parameters)
-        self.model = fit.model
-        self.profile = ReferenceProfile.fit(schema, raw, score_held_out(X, fit), fitted=fit.labels)
+        profile = ReferenceProfile.fit(schema, raw, score_held_out(X, fit), fitted=fit.labels)
+        return cls(profile, encoder, fit.model)
 
     def read(self, frame: pd.DataFrame) -> tuple[RawColumns, Scored]:
         raw = self.encoder.raw_from_frame(frame)
@@ -91,7 +108,7 @@ class Watched:
     def score(self, raw: RawColumns) -> Scored:
         return score(
             self.encoder,
-            self.model,
+            self.clusters,
             raw,
             random_state=0,
             ignores_own_place=self.profile.ignores_own_place,
@@ -99,6 +116,13 @@ class Watched:
 
     def compare(self, frame: pd.DataFrame, **options: object) -> DriftResult:
         return compare(self.profile, *self.read(frame), threshold=THRESHOLD, **options)
+
+
+class Watched(NamedTuple):
+    """A reference and the version trained on it."""
+
+    frame: pd.DataFrame
+    version: Version
 
 
 class Cell(NamedTuple):
@@ -117,15 +141,20 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Repetitions of a cell: without drift, with one, at a million, and years of weekly checks."""
+    """Repetitions of a cell: without drift, with one, at a million (at most), and years of weekly
+    checks."""
 
     n_false: int
     n_power: int
     n_million: int
     n_years: int
 
+    def at_most(self, n_repetitions: int, n_current: int) -> int:
+        """Return the repetitions of a cell of that many customers."""
+        return min(n_repetitions, self.n_million) if n_current >= MILLION else n_repetitions
 
-FULL = Scale(500, 200, 25, 60)
+
+FULL = Scale(500, 200, 25, 200)
 QUICK = Scale(60, 30, 2, 4)
 
 
@@ -168,7 +197,8 @@ class Bench:
     @lru_cache(maxsize=4)  # noqa: B019 - one bench a program
     def watched(self, model_type: str, n_reference: int, number: int) -> Watched:
         rng = np.random.default_rng([SEED, number, n_reference])
-        return Watched(self.custsim.make(n_reference, rng), model_type)
+        frame = self.custsim.make(n_reference, rng)
+        return Watched(frame, Version.train(frame, model_type))
 
     def verdict(self, cell: Cell, repetition: int) -> Outcome:
         """Compare once by each way: 1 for an alarm."""
@@ -186,7 +216,8 @@ class Bench:
         rng = np.random.default_rng([SEED, repetition])
         order = rng.permutation(len(frame))
         first, second = np.split(order, [len(frame) // 2])
-        watched = Watched(frame.iloc[first].reset_index(drop=True), cell.model_type)
+        reference = frame.iloc[first].reset_index(drop=True)
+        watched = Watched(reference, Version.train(reference, cell.model_type))
         current = frame.iloc[second[: cell.n_current]].reset_index(drop=True)
         return alarms(watched, current, beside_others=repetition < self.n_others)
 
@@ -208,7 +239,9 @@ class Bench:
             current = self.custsim.make(
                 cell.n_current, np.random.default_rng(key), self.custsim.DRIFTS[cell.drift]
             )
-            result = watched.compare(current, checks_per_year=WEEKS, previous_subjects=subjects)
+            result = watched.version.compare(
+                current, checks_per_year=WEEKS, previous_subjects=subjects
+            )
             subjects = result.subjects
             found = {
                 "two levels": result.verdict == Verdict.DRIFT,
@@ -222,16 +255,17 @@ class Bench:
         return alarmed
 
     def timed(self, cell: Cell, repetition: int) -> Outcome:
-        """Time one comparison of a million customers beside sorting as many float columns."""
-        watched = self.watched(cell.model_type, cell.n_reference, 0)
+        """Measure time and memory of a comparison, beside sorting as many float columns."""
+        version = self.watched(cell.model_type, cell.n_reference, 0).version
         current = self.customers(cell, repetition)
         # No two values alike: numpy sorts columns of few distinct values much faster.
         columns = np.random.default_rng(repetition).normal(size=(10, cell.n_current))
-        raw, scored = watched.read(current)
+        raw, scored = version.read(current)
         return {
-            "np.sort": best_of(lambda: [np.sort(column) for column in columns]),
-            "segments at hand": best_of(lambda: compare(watched.profile, raw, scored)),
-            "with scoring": best_of(lambda: compare(watched.profile, raw, watched.score(raw))),
+            TIMED[0]: best_of(lambda: [np.sort(column) for column in columns]),
+            TIMED[1]: best_of(lambda: compare(version.profile, raw, scored)),
+            TIMED[2]: best_of(lambda: compare(version.profile, raw, version.score(raw))),
+            **memory(version, raw, scored),
         }
 
 
@@ -245,8 +279,52 @@ def best_of(work: Callable[[], object], n_times: int = 3) -> float:
     return min(taken)
 
 
+def memory(version: Version, raw: RawColumns, scored: Scored) -> Outcome:
+    """Return MiB of the raw columns, and what a comparison takes beside them at its peak.
+
+    Each is run in a process of its own, which has loaded the customers and nothing of their
+    making: a process never forgets its peak.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory)
+        np.savez(path / "raw.npz", **raw)
+        known = {"labels": scored.labels, "distances": scored.distances, "rows": scored.rows}
+        np.savez(path / "scored.npz", **{k: v for k, v in known.items() if v is not None})
+        with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+            at_hand, with_scoring = (
+                pool.apply(peak_beside_input, (version, path, at_hand)) for at_hand in (True, False)
+            )
+    return {
+        INPUT: sum(values.nbytes for values in raw.values()) / MEBIBYTE,
+        HELD[1]: at_hand,
+        HELD[2]: with_scoring,
+    }
+
+
+def peak_beside_input(version: Version, directory: Path, at_hand: bool) -> float:
+    """Compare stored customers; return by how many MiB the peak lies over what is held before."""
+    with np.load(directory / "raw.npz") as stored:
+        raw = dict(stored)
+    with np.load(directory / "scored.npz") as stored:
+        scored = Scored(**stored) if at_hand else None
+    with threadpool_limits(1):
+        few = {name: values[:WARM_UP] for name, values in raw.items()}
+        compare(version.profile, few, version.score(few))
+        # ru_maxrss would begin at the peak of the process that started this one.
+        Path("/proc/self/clear_refs").write_text("5")
+        before = resident("VmRSS")
+        compare(version.profile, raw, scored or version.score(raw))
+    return resident("VmHWM") - before
+
+
+def resident(which: str) -> float:
+    """Return MiB of this process in memory: VmRSS now, VmHWM at the peak (Linux)."""
+    (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith(which))
+    return int(line.split()[1]) * KIBIBYTE / MEBIBYTE
+
+
 def alarms(watched: Watched, current: pd.DataFrame, *, beside_others: bool) -> Outcome:
-    found: Outcome = {"ours": float(watched.compare(current).verdict != Verdict.OK)}
+    found: Outcome = {"ours": float(watched.version.compare(current).verdict != Verdict.OK)}
     if beside_others and len(current) <= LARGEST_FOR_OTHERS:
         found |= others(watched.frame, current)
     return found
@@ -320,7 +398,8 @@ def cells_of(part: str, model_types: Sequence[str]) -> Iterator[Cell]:
             for drift in ("none", "shift_0.25sd", "shift_0.1sd", "tail_x3"):
                 yield Cell(part, model_type, REFERENCE, 1_000, drift)
         else:
-            yield Cell(part, model_type, 100_000, MILLION, "none")
+            for n_current in TIMED_SIZES:
+                yield Cell(part, model_type, 100_000, n_current, "none")
 
 
 def share(outcomes: Sequence[Outcome], way: str) -> str:
@@ -407,19 +486,31 @@ def year_figures(outcomes: Sequence[Outcome], policy: str) -> tuple[str, str]:
 
 
 def print_time(found: dict[Cell, list[Outcome]]) -> None:
-    rows = []
-    for cell, outcomes in found.items():
-        if not outcomes:
-            continue
-        sort = float(np.median([outcome["np.sort"] for outcome in outcomes]))
-        for way in outcomes[0]:
-            taken = float(np.median([outcome[way] for outcome in outcomes]))
-            rows.append((cell.model_type, way, f"{taken:.2f}", f"{taken / sort:.2f}"))
+    known = {cell: medians(outcomes) for cell, outcomes in found.items() if outcomes}
     print_rows(
-        "1,000,000 × 10 (reach: ≤ 1.5 with segments at hand, ≤ 3.5 with scoring)",
-        ("model", "work", "s", "of np.sort"),
-        rows,
+        "Time of 10 columns (reach at 1,000,000: ≤ 1.5 with segments at hand, ≤ 3.5 with scoring)",
+        ("model", "current", "work", "s", "of np.sort"),
+        (
+            (cell.model_type, f"{cell.n_current:,}", way, f"{taken[way]:.3f}")
+            + (f"{taken[way] / taken[TIMED[0]]:.2f}",)
+            for cell, taken in known.items()
+            for way in TIMED
+        ),
     )
+    print_rows(
+        "Memory of 10 columns, at the peak and beside the input",
+        ("model", "current", "work", "MiB", "of the input"),
+        (
+            (cell.model_type, f"{cell.n_current:,}", way, f"{taken[way]:.1f}")
+            + (f"{taken[way] / taken[INPUT]:.2f}",)
+            for cell, taken in known.items()
+            for way in HELD
+        ),
+    )
+
+
+def medians(outcomes: Sequence[Outcome]) -> Outcome:
+    return {way: float(np.median([outcome[way] for outcome in outcomes])) for way in outcomes[0]}
 
 
 def arguments() -> argparse.Namespace:
@@ -465,7 +556,7 @@ def main() -> None:
         for part in asked.only or PARTS:
             n_repetitions, one = plans[part]
             found = {
-                cell: bench.run(cell, n_repetitions, one)
+                cell: bench.run(cell, scale.at_most(n_repetitions, cell.n_current), one)
                 for cell in cells_of(part, asked.models)
                 if cell.n_current <= asked.largest
             }

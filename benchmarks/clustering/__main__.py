@@ -15,6 +15,7 @@ from benchmarks.clustering import choices, density, retrains, rules
 from benchmarks.clustering.digests import print_digests
 from benchmarks.clustering.report import Figure, print_figures, print_tables
 from benchmarks.clustering.tables import (
+    BESIDE_THE_PROJECT,
     FIRST_CUSTOMER_TABLE,
     FIRST_STRUCTURELESS_TABLE,
     SEED,
@@ -25,7 +26,6 @@ from benchmarks.clustering.tables import (
     structureless_tables,
 )
 
-BESIDE_THE_PROJECT = Path(__file__).resolve().parents[2] / ".." / "shared"
 PARTS = ("k", "evidence", "dbscan", "kept", "rules")
 
 Task = TypeVar("Task")

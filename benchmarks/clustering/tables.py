@@ -17,6 +17,8 @@ from ml.encoder import FeatureEncoder
 from ml.fitting import Fit, fit_clusters
 from ml.schema_learning import learn_schema
 
+BESIDE_THE_PROJECT = Path(__file__).resolve().parents[2] / ".." / "shared"
+
 SEED = 0
 # The generators' tables are numbered; these numbers were used for no choice in the product.
 FIRST_CUSTOMER_TABLE = 10_000
