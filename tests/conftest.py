@@ -17,13 +17,17 @@ from django.test import Client, TransactionTestCase
 
 from audit import append_only
 from modelregistry.models import ActiveModel, ModelType
-from tests.factories import TrainedModels, make_trained_models
+from tests.factories import TrainedModels
+from tests.training_once import trained_models
 
 SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--browser", action="store_true", help="also run the browser tests")
+    parser.addoption(
+        "--database", action="store_true", help="run only the tests that touch the database"
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -47,14 +51,25 @@ SERVICE_URLS = ("TEST_POSTGRES_URL",)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of services whose address nobody gave."""
+    """Leave out the tests of services whose address nobody gave, and what was not asked for."""
     left_out = [item for item in items if lacks_a_service(item)]
+    if config.getoption("--database"):
+        left_out += [item for item in items if not touches_the_database(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
+    # Those that take longest come first: at the end one process would wait for the other.
+    items.sort(key=lambda item: not item.path.is_relative_to(config.rootpath / "tests" / "system"))
     for item in items:  # `trained` asks for the database too late for pytest-django to see it
         names = getattr(item, "fixturenames", [])
         if "trained" in names and not {"db", "transactional_db", "live_server"} & set(names):
             names.append("db")
+
+
+def touches_the_database(item: pytest.Item) -> bool:
+    """Whether it could end otherwise on another database."""
+    fixtures = {"db", "transactional_db", "live_server", "trained", "trained_once"}
+    names = fixtures & set(getattr(item, "fixturenames", []))
+    return bool(names) or item.get_closest_marker("django_db") is not None
 
 
 def lacks_a_service(item: pytest.Item) -> bool:
@@ -83,6 +98,7 @@ def flush_may_empty_the_trail() -> Iterator[None]:
         import_module("segments.migrations.0004_lost_jobs_moved").move_schedule(apps, None)
         import_module("segments.migrations.0005_jobs_looked_after").rename_schedule(apps, None)
         import_module("access.migrations.0002_staff_groups").create_groups(apps, None)
+        import_module("access.migrations.0003_monitoring_permissions").extend_groups(apps, None)
 
     TransactionTestCase._fixture_teardown = tear_down_without_triggers
     yield
@@ -102,7 +118,7 @@ def trained_once(django_db_setup: None, django_db_blocker: Any) -> Iterator[Trai
     Tests with real transactions belong in a module of their own: this one's is open to its end.
     """
     with django_db_blocker.unblock(), transaction.atomic():
-        yield make_trained_models()
+        yield trained_models()
         transaction.set_rollback(True)
 
 
@@ -111,7 +127,7 @@ def trained(request: pytest.FixtureRequest) -> TrainedModels:
     """300 stored customers with an active version of each type."""
     if {"transactional_db", "live_server"} & set(request.fixturenames):
         request.getfixturevalue("transactional_db")
-        return make_trained_models()
+        return trained_models()
     models: TrainedModels = request.getfixturevalue("trained_once")
     request.getfixturevalue("db")
     return models

@@ -8,6 +8,8 @@ from pathlib import Path
 
 _directory = tempfile.mkdtemp(prefix="segmentation-tests-")
 atexit.register(shutil.rmtree, _directory, ignore_errors=True)
+# Threads of one test process only wait for those of the other; before numpy is imported.
+os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
 os.environ.update(
     {
         "SECRET_KEY": "tests-" + "k" * 64,
@@ -45,6 +47,9 @@ for _name in [
     "SMTP_TLS",
     "SMTP_FROM",
     "ALERT_EMAIL",
+    "PUBLIC_URL",
+    "WEBHOOK_URL",
+    "WEBHOOK_SECRET",
     "DRIFT_THRESHOLD",
     "MONITORING_INTERVAL",
     "GATE_MAX_MOVED_SHARE",

@@ -45,7 +45,7 @@ def is_interface(name: str) -> bool:
     parts = name.split(".")
     return len(parts) > 1 and (
         parts[1] in ("management", "templatetags")
-        or parts[1].startswith(("admin_", "views_"))
+        or parts[1].startswith(("admin_", "serializers_", "views_"))
         or parts[1].endswith("_page")
         or parts[1] in INTERFACES
     )

@@ -1,6 +1,7 @@
 """Retraining on other draws of the same customers leaves nearly everybody in their segment.
 
-RETRAININGS sets how often each table is drawn anew (20 for the figure that is published).
+RETRAININGS sets how often each real table is drawn anew (20 for the figure that is published);
+every day it is the smallest one, once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from segments.jobs import train_now
 from segments.models import Customer, Segment
 from tests.factories import BY, make_active
 
-N_RETRAININGS = int(os.environ.get("RETRAININGS", "1"))
+TABLES = ["mall_customers.csv", "marketing_campaign.csv", "online_shoppers.csv"]
+N_RETRAININGS = int(os.environ.get("RETRAININGS", "0"))
+if not N_RETRAININGS:  # choosing k twice for a large table takes a minute
+    TABLES, N_RETRAININGS = TABLES[:1], 1
 LEAST_KEPT = 0.94 if N_RETRAININGS >= 5 else 0.9
 """Of the customers, as the mean over the draws of a table: the project's own goal, with room for
 the chance of a few draws of 200 customers."""
@@ -68,9 +72,7 @@ def stayed(version: ModelVersion, *, before: ModelVersion) -> float:
     return float(n_stayed / n_customers)
 
 
-@pytest.mark.parametrize(
-    "table", ["mall_customers.csv", "marketing_campaign.csv", "online_shoppers.csv"]
-)
+@pytest.mark.parametrize("table", TABLES)
 def test_nearly_everybody_keeps_the_segment(
     shared_data: Path, table: str, record_property: pytest.RecordProperty
 ) -> None:

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.browser
 
 N_CUSTOMERS = 400
 TRAINING_MILLISECONDS = 120_000
+CHECK_SECONDS = 60
 SHOTS = os.environ.get("SCREENSHOTS", "")
 """A directory for pictures of the main pages, for who looks at them; empty takes none."""
 
@@ -103,6 +104,36 @@ def roll_back(page: Page, *, to: int) -> None:
     expect(page.locator("body")).to_contain_text(f"kmeans {to} is active.")
 
 
+def check_now(page: Page) -> None:
+    """Ask for a check and wait until the monitor has looked: its series begins."""
+    page.goto("/admin/monitoring/monitoringpolicy/")
+    expect(page.get_by_text("Smallest changes that count")).to_be_visible()
+    page.get_by_role("link", name="Check now").click()
+    page.get_by_role("button", name="Check now").click()
+    expect(page.locator("body")).to_contain_text("A check begins within seconds.")
+    page.goto("/admin/monitoring/driftreport/")
+    rows = page.locator("#result_list tbody tr")
+    for _ in range(CHECK_SECONDS):
+        if rows.count():
+            break
+        page.wait_for_timeout(1000)
+        page.reload()
+    rows.first.get_by_role("link").first.click()
+    expect(page.get_by_role("heading", name="Every check")).to_be_visible()
+    assert is_drawn(page), "the segments then and now"
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert_fits(page)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.get_by_role("link", name="Compute again").click()
+    page.get_by_role("button", name="Compute again").click()
+    expect(page.locator("body")).to_contain_text("every figure is the same")
+    page.get_by_role("link", name=re.compile("^Quality of")).click()
+    expect(page.get_by_role("heading", name="Over time")).to_be_visible()
+    assert is_drawn(page), "the shares of the segments"
+    assert_fits(page)
+
+
 def test_a_day_from_import_to_roll_back(page: Page, tmp_path: Path) -> None:
     file = tmp_path / "customers.csv"
     write_demo_customers(file, n_customers=N_CUSTOMERS, random_state=7)
@@ -119,6 +150,7 @@ def test_a_day_from_import_to_roll_back(page: Page, tmp_path: Path) -> None:
     page.goto(version_page)
     expect(page.locator("body")).to_contain_text("The regulars")
     take_pictures(page, version_page)
+    check_now(page)
     page.goto(version_page)
     roll_back(page, to=1)
 

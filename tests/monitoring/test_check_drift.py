@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -13,13 +15,23 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
+from rich.console import Console
 
 from audit.models import AuditEntry
+from modelregistry import activation
 from modelregistry.artifacts import DamagedArtifact
-from monitoring import mail
-from monitoring.management.commands.check_drift import EXIT_DRIFT, EXIT_INSUFFICIENT
-from monitoring.models import DriftReport
+from modelregistry.models import ModelVersion
+from monitoring.check_lock import LOCK_NUMBER, only_one_run
+from monitoring.management.commands import check_drift as command
+from monitoring.models import (
+    Alert,
+    DriftReport,
+    MonitoringPolicy,
+    Notification,
+    QualityPoint,
+)
 from segments.customers import upsert_customers
 from segments.models import Customer
 from tests.expectations import one_entry
@@ -27,6 +39,8 @@ from tests.factories import TrainedModels, make_records
 from tests.smtp_sink import smtp_sink
 
 MAIL_TIMEOUT_SECONDS = 0.5
+EXIT_DRIFT = 3
+EXIT_INSUFFICIENT = 4
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -63,26 +77,32 @@ def test_no_drift_is_exit_0_and_no_mail(trained: TrainedModels, settings: Any) -
     assert code == 0
     assert "kmeans 1: No drift" in out and "dbscan 1: No drift" in out
     assert (sink.n_connections, DriftReport.objects.count()) == (0, 2)
+    assert QualityPoint.objects.count() == 2
 
 
-def test_drift_is_exit_3_and_one_mail_a_model(drifted: TrainedModels, settings: Any) -> None:
+def test_drift_is_exit_3_and_one_mail_for_all_models(drifted: TrainedModels, settings: Any) -> None:
     with smtp_sink() as sink:
         mail_to(settings, sink.port)
-        code, out = run("--model-type", "kmeans")
+        code, out = run()
 
-    report = DriftReport.objects.get()
-    assert (code, report.verdict) == (EXIT_DRIFT, "drift")
-    assert "orders" in out
+    assert code == EXIT_DRIFT
+    assert {report.verdict for report in DriftReport.objects.all()} == {"drift"}
+    assert "orders" in out and "Mail: sent" in out
     assert len(sink.mails) == 1
-    sent = sink.mails[0]
-    assert sent["To"] == "team@example.com, boss@example.com"
-    assert sent["Subject"] == "Drift: kmeans 1"
-    assert "orders" in sent.get_payload(decode=True).decode()
-    assert not any(r["customer_id"] in sent.as_string() for r in drifted.records)
-    assert report.mailed_at is not None and report.mail_error == ""
+    assert sink.mails[0]["To"] == "team@example.com, boss@example.com"
+    assert not any(r["customer_id"] in sink.mails[0].as_string() for r in drifted.records)
 
 
-def test_each_run_and_report_leaves_its_entry(trained: TrainedModels) -> None:
+def test_the_next_run_sends_no_second_mail(drifted: TrainedModels, settings: Any) -> None:
+    with smtp_sink() as sink:
+        mail_to(settings, sink.port)
+        codes = [run("--model-type", "kmeans")[0] for _ in range(3)]
+
+    assert codes == [EXIT_DRIFT] * 3
+    assert len(sink.mails) == 1
+
+
+def test_each_report_leaves_its_entry(trained: TrainedModels) -> None:
     before = AuditEntry.objects.count()
 
     run("--no-email")
@@ -91,61 +111,74 @@ def test_each_run_and_report_leaves_its_entry(trained: TrainedModels) -> None:
     assert AuditEntry.objects.count() - before == entries.count() == 2
 
 
-def test_no_email_sends_none(drifted: TrainedModels, settings: Any) -> None:
+def test_no_email_tells_nobody_and_the_next_run_does(drifted: TrainedModels, settings: Any) -> None:
     with smtp_sink() as sink:
         mail_to(settings, sink.port)
-        code, _ = run("--no-email")
+        code, _ = run("--model-type", "kmeans", "--no-email")
+        assert (code, sink.n_connections) == (EXIT_DRIFT, 0)
+        run("--model-type", "kmeans")
 
-    assert (code, sink.n_connections) == (EXIT_DRIFT, 0)
+    assert len(sink.mails) == 1
 
 
-@pytest.mark.parametrize("behaviour", ["refuse-recipient", "refuse-client", "hang"])
+@pytest.mark.parametrize("behaviour", ["refuse-recipient", "hang"])
 def test_a_bad_mail_server_delays_little_and_loses_nothing(
-    drifted: TrainedModels, settings: Any, behaviour: Any
+    drifted: TrainedModels, settings: Any, monkeypatch: pytest.MonkeyPatch, behaviour: Any
 ) -> None:
+    monkeypatch.setattr(command, "DELIVER_WITHIN", timedelta(seconds=1))
     with smtp_sink(behaviour) as sink:
         mail_to(settings, sink.port)
         started = time.monotonic()
-        code, _ = run("--model-type", "kmeans")
+        code, out = run("--model-type", "kmeans")
         seconds = time.monotonic() - started
 
-    report = DriftReport.objects.get()
-    assert (code, report.mailed_at) == (EXIT_DRIFT, None)
-    assert report.mail_error
+    waiting = Notification.objects.get()
+    assert (code, waiting.state, waiting.n_attempts) == (EXIT_DRIFT, "queued", 1)
+    assert waiting.error and waiting.error in out
     assert sink.mails == []
-    assert seconds < 10
+    assert seconds < 6
 
 
-def test_a_dead_mail_server_is_noted(drifted: TrainedModels, settings: Any) -> None:
-    with smtp_sink() as sink:
-        dead = sink.port
-    mail_to(settings, dead)
+def test_quiet_prints_nothing_unless_it_matters(trained: TrainedModels, settings: Any) -> None:
+    assert run("--quiet") == (0, "")
+    Customer.objects.update(updated_at=timezone.now() - timedelta(days=30))
+    DriftReport.objects.all().delete()
+    assert run("--quiet") == (EXIT_INSUFFICIENT, "")
 
-    code, _ = run("--model-type", "kmeans")
+    rows = {each["customer_id"]: {"orders": each["orders"] * 3 + 5} for each in trained.records}
+    upsert_customers(rows, at=timezone.now())
+    code, out = run("--quiet")
 
     assert code == EXIT_DRIFT
-    assert "ConnectionRefusedError" in DriftReport.objects.get().mail_error
+    assert "orders" in out
 
 
-def test_without_a_mail_server_nothing_is_sent(drifted: TrainedModels, settings: Any) -> None:
-    settings.EMAIL_HOST = ""
-
-    run("--model-type", "kmeans")
-
-    assert "not set" in DriftReport.objects.get().mail_error
-
-
-def test_a_report_mailed_later_forgets_the_error(drifted: TrainedModels, settings: Any) -> None:
-    settings.EMAIL_HOST = ""
-    run("--model-type", "kmeans")
-    report = DriftReport.objects.get()
-
+def test_json_is_for_scripts(drifted: TrainedModels, settings: Any) -> None:
     with smtp_sink() as sink:
         mail_to(settings, sink.port)
-        assert mail.mail_report(report, at=timezone.now())
+        code, out = run("--json")
 
-    report.refresh_from_db()
-    assert (report.mail_error, len(sink.mails)) == ("", 1)
+    said = json.loads(out)
+    assert list(said) == ["verdict", "exit_code", "reports", "failures", "alerts", "deliveries"]
+    assert (said["verdict"], said["exit_code"], code) == ("drift", 3, 3)
+    assert [each["model_type"] for each in said["reports"]] == ["dbscan", "kmeans"]
+    assert said["reports"][0]["n_seen"] == 300
+    assert {alert["state"] for alert in said["alerts"] if alert["kind"] == "drift"} == {"firing"}
+    assert [(each["channel"], each["state"]) for each in said["deliveries"]] == [("mail", "sent")]
+
+
+def test_people_get_a_table(drifted: TrainedModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = StringIO()
+    console = Console(file=out, width=160)
+    monkeypatch.setattr(command, "Console", lambda: console)
+    terminal = StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+
+    with pytest.raises(SystemExit):
+        call_command("check_drift", "--model-type", "kmeans", stdout=terminal)
+
+    assert "kmeans 1" in out.getvalue() and "│" in out.getvalue()
+    assert "Alert " in out.getvalue()
 
 
 def test_few_customers_are_exit_4(trained: TrainedModels) -> None:
@@ -177,7 +210,7 @@ def test_a_file_can_be_compared(trained: TrainedModels, tmp_path: Path) -> None:
 
     code, out = run("--input", str(path), "--json", "--no-email")
 
-    reports = json.loads(out)
+    reports = json.loads(out)["reports"]
     assert code == 0
     assert [(r["model_type"], r["verdict"], r["n_current"]) for r in reports] == [
         ("dbscan", "ok", 200), ("kmeans", "ok", 200)
@@ -192,6 +225,7 @@ def test_a_file_can_be_compared(trained: TrainedModels, tmp_path: Path) -> None:
         (["--since", "yesterday"], "--since must be a moment"),
         (["--since", "2026-02-31T00:00"], "--since must be a moment"),
         (["--model-type", "lda"], "invalid choice"),
+        (["--since", "2026-01-31T00:00", "--input", "a.csv"], "not both"),
     ],
 )
 def test_nonsense_is_one_clear_line(
@@ -222,21 +256,44 @@ def test_without_a_version_there_is_nothing_to_compare(
     assert json.loads(entries[0].details) == {"code": "no-active-version"}
 
 
-def test_a_damaged_artifact_leaves_the_entry_of_a_failure(
-    trained: TrainedModels, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def damaged(*args: Any, **kwargs: Any) -> None:
-        raise DamagedArtifact("altered")
+@pytest.fixture
+def damaged(trained: TrainedModels, monkeypatch: pytest.MonkeyPatch) -> TrainedModels:
+    """The file of the version of DBSCAN cannot be used."""
+    load = activation.load
 
-    monkeypatch.setattr("modelregistry.activation.load", damaged)
+    def load_kmeans(version: ModelVersion, *, directory: Path) -> Any:
+        if version.model_type == "dbscan":
+            raise DamagedArtifact("altered")
+        return load(version, directory=directory)
 
-    with (
-        one_entry(action="drift.checked", outcome="failed") as entries,
-        pytest.raises(CommandError, match="altered"),
-    ):
-        call_command("check_drift")
+    monkeypatch.setattr("modelregistry.activation.load", load_kmeans)
+    return trained
 
-    assert json.loads(entries[0].details) == {"code": "damaged-artifact"}
+
+def test_a_type_that_cannot_be_checked_does_not_keep_the_other(damaged: TrainedModels) -> None:
+    code, out = run("--no-email")
+
+    assert code == 1
+    assert "dbscan: not checked. altered" in out and "kmeans 1: No drift" in out
+    assert DriftReport.objects.get().model_type == "kmeans"
+    failed = AuditEntry.objects.get(action="drift.checked", outcome="failed")
+    assert (failed.target_id, json.loads(failed.details)) == (
+        "dbscan",
+        {"code": "damaged-artifact"},
+    )
+    alert = Alert.objects.get()
+    assert (alert.kind, alert.key, alert.state) == (
+        "damaged_artifact", "damaged_artifact:dbscan", "firing"
+    )  # fmt: skip
+
+
+def test_a_failure_is_said_even_quietly_and_in_json(damaged: TrainedModels) -> None:
+    said = json.loads(run("--no-email", "--json", "--quiet")[1])
+
+    assert (said["verdict"], said["exit_code"]) == ("failed", 1)
+    assert said["failures"] == [
+        {"model_type": "dbscan", "code": "damaged-artifact", "detail": "altered"}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -260,11 +317,50 @@ def test_a_refused_table_leaves_the_entry_of_a_refusal(
     assert not DriftReport.objects.exists()
 
 
+def hold_lock(settings: Any) -> Any:
+    """The lock as another process would hold it."""
+    if connection.vendor == "postgresql":
+        return other_session()
+    return only_one_run(directory=settings.DATA_DIR)
+
+
+@contextmanager
+def other_session() -> Iterator[None]:
+    other = connection.get_new_connection(connection.get_connection_params())
+    other.execute("SELECT pg_advisory_lock(%s)", [LOCK_NUMBER])
+    yield
+    other.close()
+
+
 def test_one_run_at_a_time(trained: TrainedModels, settings: Any) -> None:
-    with (Path(settings.DATA_DIR) / "check_drift.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with hold_lock(settings):
+        started = time.monotonic()
         with pytest.raises(CommandError, match="Another check_drift is running"):
             call_command("check_drift")
+        assert time.monotonic() - started < 1
 
     assert not DriftReport.objects.exists()
-    assert run("--no-email")[0] == 0
+    assert run("--no-email", "--model-type", "kmeans")[0] == 0
+
+
+def test_a_run_may_wait_for_another(trained: TrainedModels, settings: Any) -> None:
+    lock = hold_lock(settings)
+    lock.__enter__()
+    timer = threading.Timer(0.15, lambda: lock.__exit__(None, None, None))
+    timer.start()
+
+    code, _ = run("--no-email", "--model-type", "kmeans", "--wait", "5")
+    timer.join()
+
+    assert code == 0
+
+
+def test_a_run_of_all_counts_as_the_scheduled_one(trained: TrainedModels) -> None:
+    MonitoringPolicy.current()
+    started = timezone.now()
+
+    run("--no-email", "--model-type", "kmeans")
+    assert MonitoringPolicy.current().last_started_at is None
+    run("--no-email")
+
+    assert MonitoringPolicy.current().last_started_at >= started

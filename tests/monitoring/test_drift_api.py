@@ -7,12 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
-from django.utils.module_loading import import_string
 
-from monitoring.mail import mail_stored_report
-from monitoring.models import DriftReport
+from audit.models import AuditEntry
+from monitoring.models import Alert, DriftReport, Notification
 from segments.models import Assignment, Customer
 from tests.bad_input import BAD_BODIES, BAD_FEATURES, BadBody
 from tests.expectations import errors_of, one_entry, problem_of
@@ -64,49 +64,56 @@ def test_doubled_orders_are_drift_and_the_report_names_them(
     }  # fmt: skip
 
 
-def test_drift_queues_the_mail_and_the_worker_sends_it_once(
-    trained: TrainedModels,
-    api: Client,
-    settings: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    mailoutbox: list[Any],
-    django_capture_on_commit_callbacks: Any,
+def test_drift_raises_an_alert_and_queues_its_mail_with_the_report(
+    trained: TrainedModels, api: Client, settings: Any, mailoutbox: list[Any]
 ) -> None:
-    queued: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("monitoring.mail.async_task", lambda *args: queued.append(args))
     settings.EMAIL_HOST, settings.ALERT_EMAIL = "mail.example.com", "team@example.com"
     changed = [record | {"orders": record["orders"] * 3 + 5} for record in others(200)]
 
-    with django_capture_on_commit_callbacks(execute=True):
-        body = post(api, changed).json()
+    body = post(api, changed).json()
 
-    assert queued == [("monitoring.mail.mail_stored_report", body["id"])]
+    alert = Alert.objects.get(pk=body["alerts"][0])
+    assert (alert.state, alert.report_id, alert.version) == ("firing", body["id"], trained.kmeans)
+    assert "orders" in alert.subjects
+    message = alert.notifications.get()
+    assert (message.channel, message.state, message.recipient) == (
+        "mail", "queued", "team@example.com"
+    )  # fmt: skip
     assert mailoutbox == []
-    assert import_string(queued[0][0]) is mail_stored_report
-    assert mail_stored_report(body["id"]) and mail_stored_report(body["id"])
-    assert [(mail.subject, mail.to) for mail in mailoutbox] == [
-        ("Drift: kmeans 1", ["team@example.com"])
-    ]
-    assert DriftReport.objects.get(pk=body["id"]).mailed_at is not None
+    actions = AuditEntry.objects.filter(actor_kind="api_key").values_list("action", flat=True)
+    assert set(actions) == {"drift.checked", "alert.raised", "alert.fired"}
+
+
+def test_what_cannot_be_recorded_leaves_neither_report_nor_alert_nor_mail(
+    trained: TrainedModels, api: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.EMAIL_HOST, settings.ALERT_EMAIL = "mail.example.com", "team@example.com"
+    changed = [record | {"orders": record["orders"] * 3 + 5} for record in others(200)]
+
+    def out_of_order(**given: Any) -> None:
+        raise OperationalError("disk I/O error")
+
+    monkeypatch.setattr("monitoring.outbox.queue_digest", out_of_order)
+
+    with one_entry(action="drift.checked", outcome="failed", status_code=503):
+        response = post(api, changed)
+
+    problem_of(response, status=503, code="busy")
+    assert not DriftReport.objects.exists()
+    assert not Alert.objects.exists()
+    assert not Notification.objects.exists()
 
 
 @pytest.mark.parametrize(("n_current", "verdict"), [(200, "ok"), (5, "insufficient_data")])
-def test_without_drift_no_mail_is_queued(
-    trained: TrainedModels,
-    api: Client,
-    monkeypatch: pytest.MonkeyPatch,
-    django_capture_on_commit_callbacks: Any,
-    n_current: int,
-    verdict: str,
+def test_without_drift_nobody_is_told(
+    trained: TrainedModels, api: Client, settings: Any, n_current: int, verdict: str
 ) -> None:
-    queued: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("monitoring.mail.async_task", lambda *args: queued.append(args))
+    settings.EMAIL_HOST, settings.ALERT_EMAIL = "mail.example.com", "team@example.com"
 
-    with django_capture_on_commit_callbacks(execute=True) as callbacks:
-        body = post(api, others(n_current)).json()
+    body = post(api, others(n_current)).json()
 
-    assert body["verdict"] == verdict
-    assert (queued, callbacks) == ([], [])
+    assert (body["verdict"], body["alerts"]) == (verdict, [])
+    assert not Notification.objects.exists()
 
 
 def test_few_customers_are_insufficient_data(trained: TrainedModels, api: Client) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 from django.test import Client
+from django.utils import timezone
 
+from monitoring.models import Alert, QualityPoint
 from tests.expectations import one_entry, problem_of
 from tests.factories import TrainedModels, make_records
 
@@ -52,8 +57,67 @@ def test_serving_figures_count_what_was_answered_refused_and_failed(
 
     assert (serving["n_requests"], serving["n_customers"]) == (2, 4)
     assert (serving["n_refused"], serving["n_failed"]) == (1, 0)
+    assert serving["customers_per_minute"] == pytest.approx(
+        2 * serving["requests_per_minute"], abs=0.002
+    )
     latency = serving["latency_ms"]
     assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
+
+
+def test_the_quality_is_shown_beside_that_of_training(trained: TrainedModels, api: Client) -> None:
+    at = timezone.now()
+    for days, level in ((2, "ok"), (1, "alarm")):
+        QualityPoint.objects.create(
+            version=trained.kmeans,
+            measured_at=at - timedelta(days=days),
+            n_customers=100,
+            silhouette=0.25,
+            noise_share=0.0,
+            shares={"1": 1.0},
+            level=level,
+            sentence=f"{level}.",
+        )
+
+    quality = api.get("/model/status/kmeans").json()["quality"]
+
+    training = quality["training"]
+    assert training["silhouette"] == trained.kmeans.metrics["silhouette"]
+    assert sum(training["shares"].values()) == pytest.approx(1.0)
+    assert [point["level"] for point in quality["series"]] == ["ok", "alarm"]
+    assert quality["latest"] == quality["series"][-1]
+
+
+def test_only_the_open_alerts_of_the_model_are_shown(trained: TrainedModels, api: Client) -> None:
+    now = timezone.now()
+    for key, model_type, state in (
+        ("a", "kmeans", "firing"),
+        ("b", "kmeans", "resolved"),
+        ("c", "dbscan", "firing"),
+    ):
+        Alert.objects.create(
+            kind="quality",
+            key=key,
+            model_type=model_type,
+            state=state,
+            title=key,
+            raised_at=now,
+            last_seen_at=now,
+            resolved_at=now if state == "resolved" else None,
+        )
+
+    alerts = api.get("/model/status/kmeans").json()["open_alerts"]
+
+    assert [(alert["title"], alert["state"]) for alert in alerts] == [("a", "firing")]
+
+
+def test_the_queries_do_not_grow_with_points_calls_and_alerts(
+    trained: TrainedModels, api: Client, django_assert_max_num_queries: Any
+) -> None:
+    for _ in range(10):
+        api.post("/predict/kmeans", trained.records[:1], content_type="application/json")
+
+    with django_assert_max_num_queries(16):
+        api.get("/model/status/kmeans")
 
 
 def test_the_last_drift_report_is_shown(trained: TrainedModels, api: Client) -> None:

@@ -31,7 +31,11 @@ VIEWER = {
     "modelregistry.view_trainingjob",
     "segments.view_customer",
     "segments.view_segment",
+    "monitoring.view_alert",
     "monitoring.view_driftreport",
+    "monitoring.view_monitoringpolicy",
+    "monitoring.view_qualitypoint",
+    "monitoring.view_servinghour",
 }
 
 
@@ -53,7 +57,11 @@ def test_only_our_models_and_the_staff_are_in_the_admin() -> None:
         "modelregistry.Activation",
         "modelregistry.ModelVersion",
         "modelregistry.TrainingJob",
+        "monitoring.Alert",
         "monitoring.DriftReport",
+        "monitoring.MonitoringPolicy",
+        "monitoring.Notification",
+        "monitoring.QualityPoint",
         "segments.Customer",
         "segments.Segment",
     }
@@ -64,7 +72,7 @@ def test_every_list_and_page_opens_for_a_superuser(trained: TrainedModels) -> No
     make_key(scopes=["predict"])
 
     for name in changelists():
-        assert client.get(reverse(name)).status_code == 200, name
+        assert client.get(reverse(name), follow=True).status_code == 200, name
     for model in (Customer, Segment, TrainingJob, AuditEntry, User, Group):
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
         response = client.get(reverse(name, args=[model._default_manager.first().pk]))
@@ -130,6 +138,7 @@ def test_no_page_names_an_asset_of_another_host(trained: TrainedModels) -> None:
                 "modelregistry.train_modelversion",
                 "segments.import_customer",
                 "segments.change_segment",
+                "monitoring.change_alert",
             },
         ),
         (
@@ -139,6 +148,10 @@ def test_no_page_names_an_asset_of_another_host(trained: TrainedModels) -> None:
                 "access.add_apikey",
                 "access.change_apikey",
                 "access.view_apikey",
+                "monitoring.change_alert",
+                "monitoring.change_monitoringpolicy",
+                "monitoring.view_notification",
+                "monitoring.change_notification",
             },
         ),
     ],

@@ -24,6 +24,8 @@ STORED = "AbCdEf12." + "x" * 32
         f"password={SECRET}",
         f"SMTP_PASSWORD: '{SECRET}'",
         f"JWT_SECRET_KEY={SECRET}",
+        f"WEBHOOK_SECRET={SECRET}",
+        f"signed by whsec_{SECRET}",
         f"Cookie: sessionid={SECRET}",
         f"Cookie: csrftoken=other; sessionid={SECRET}",
         f"postgresql://user:{SECRET}@host/database",

@@ -17,7 +17,7 @@ from access.keys import revoke
 from access.scopes import Scope
 from audit.models import AuditEntry
 from modelregistry.models import ActiveModel, JobState, ModelType, TrainingJob
-from monitoring.models import DriftReport
+from monitoring.models import Alert, AlertKind, AlertState, DriftReport
 from segments.models import Assignment, Customer
 from tests.expectations import one_entry, problem_of
 from tests.factories import BY, TrainedModels, make_key, make_records, make_version
@@ -41,6 +41,7 @@ class Route:
 
 QUEUED_JOB, FAILED_JOB = 9_000_001, 9_000_002
 """Ids of the jobs that the routes of jobs are asked about."""
+REPORT, ALERT, SILENCED_ALERT = 9_000_003, 9_000_004, 9_000_005
 
 
 def each(path: str) -> tuple[str, ...]:
@@ -62,7 +63,34 @@ ROUTES = {
     "models": Route("GET", ("/models",), Scope.MODELS_READ, "models.read"),
     "predict": Route("POST", each("/predict"), Scope.PREDICT, "segments.predicted", "record"),
     "model-status": Route("GET", each("/model/status"), Scope.MODELS_READ, "model.status_read"),
-    "monitor-drift": Route("POST", ("/monitor/drift",), Scope.DRIFT_RUN, "drift.checked"),
+    "monitor-drift GET": Route("GET", ("/monitor/drift",), Scope.DRIFT_READ, "drift.listed"),
+    "monitor-drift POST": Route("POST", ("/monitor/drift",), Scope.DRIFT_RUN, "drift.checked"),
+    "drift-report": Route("GET", (f"/monitor/drift/{REPORT}",), Scope.DRIFT_READ, "drift.read"),
+    "alerts": Route("GET", ("/monitor/alerts",), Scope.DRIFT_READ, "alerts.listed"),
+    "alert": Route("GET", (f"/monitor/alerts/{ALERT}",), Scope.DRIFT_READ, "alert.read"),
+    "alert-acknowledge": Route(
+        "POST",
+        (f"/monitor/alerts/{ALERT}/acknowledge",),
+        Scope.ALERTS_WRITE,
+        "alert.acknowledged",
+    ),
+    "alert-silence": Route(
+        "POST",
+        (f"/monitor/alerts/{ALERT}/silence",),
+        Scope.ALERTS_WRITE,
+        "alert.silenced",
+        "until",
+    ),
+    "alert-unsilence": Route(
+        "POST",
+        (f"/monitor/alerts/{SILENCED_ALERT}/unsilence",),
+        Scope.ALERTS_WRITE,
+        "alert.unsilenced",
+    ),
+    "alert-resolve": Route(
+        "POST", (f"/monitor/alerts/{ALERT}/resolve",), Scope.ALERTS_WRITE, "alert.resolved"
+    ),
+    "quality": Route("GET", each("/monitor/quality"), Scope.MODELS_READ, "quality.read"),
     "segments": Route("GET", each("/segments"), Scope.SEGMENTS_READ, "segments.listed"),
     "segment-profiles": Route(
         "GET",
@@ -110,6 +138,7 @@ ROUTES = {
         "training.retried",
         status=202,
     ),
+    "metrics": Route("GET", ("/metrics",), Scope.METRICS, "metrics.read"),
     "audit-logs": Route("GET", ("/audit/logs",), Scope.AUDIT_READ, "audit.read"),
     "admin/": Route("GET", ("/admin/",), ADMIN),
 }
@@ -117,17 +146,27 @@ API_ROUTES = {name: route for name, route in ROUTES.items() if route.action}
 
 
 def routed_names() -> Iterator[str]:
-    """Every pattern of the URLconf by its name, and every included one by its prefix."""
+    """Every pattern of the URLconf by its name, and every included one by its prefix.
+
+    A view that takes both GET and POST has a name for each.
+    """
     for pattern in get_resolver().url_patterns:
         if isinstance(pattern, URLResolver):
             yield str(pattern.pattern)
-        else:
-            assert isinstance(pattern, URLPattern)
-            yield pattern.name or str(pattern.pattern)
+            continue
+        assert isinstance(pattern, URLPattern)
+        name = pattern.name or str(pattern.pattern)
+        view = getattr(pattern.callback, "cls", None)
+        methods = [method for method in ("GET", "POST") if hasattr(view, method.lower())]
+        yield from [f"{name} {method}" for method in methods] if len(methods) > 1 else [name]
 
 
 def call(client: Client, route: Route, path: str, **more: Any) -> Any:
-    bodies = {"record": make_records(n_customers=1), "reason": {"reason": "tests"}}
+    bodies = {
+        "record": make_records(n_customers=1),
+        "reason": {"reason": "tests"},
+        "until": {"until": (timezone.now() + timedelta(hours=1)).isoformat()},
+    }
     if route.sends:
         return client.post(path, bodies[route.sends], content_type="application/json", **more)
     return client.generic(route.method, path, **more)
@@ -146,6 +185,22 @@ def jobs(trained_once: TrainedModels, django_db_blocker: Any) -> None:
     with django_db_blocker.unblock():
         for pk, state in ((QUEUED_JOB, JobState.QUEUED), (FAILED_JOB, JobState.FAILED)):
             TrainingJob.objects.create(pk=pk, model_type="kmeans", state=state, queued_by="tests")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alerts(trained_once: TrainedModels, django_db_blocker: Any) -> None:
+    now = timezone.now()
+    with django_db_blocker.unblock():
+        DriftReport.objects.create(
+            pk=REPORT, version=trained_once.kmeans, model_type="kmeans", verdict="ok",
+            source="stored", n_reference=0, n_seen=0, n_current=0, threshold=0.05,
+            report={"findings": []}, created_at=now,
+        )  # fmt: skip
+        for pk, until in ((ALERT, None), (SILENCED_ALERT, now + timedelta(days=1))):
+            Alert.objects.create(
+                pk=pk, kind=AlertKind.MISSING_DATA, key=str(pk), state=AlertState.FIRING,
+                raised_at=now, last_seen_at=now, silenced_until=until,
+            )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +235,7 @@ def stored() -> tuple[Any, ...]:
         list(Customer.objects.values_list()),
         list(Assignment.objects.order_by("version_id", "customer_id").values_list()),
         DriftReport.objects.count(),
+        list(Alert.objects.order_by("pk").values_list()),
         list(TrainingJob.objects.order_by("pk").values_list("pk", "state")),
         list(ActiveModel.objects.order_by("pk").values_list()),
     )
@@ -263,11 +319,15 @@ def test_every_answer_says_where_the_key_stands_and_is_not_cached(
 def test_no_route_takes_another_method(
     db: None, api: Client, route: Route, path: str, method: str
 ) -> None:
-    with one_entry(action=route.action, outcome="refused", status_code=405):
+    here = [other for other in API_ROUTES.values() if path in other.paths]
+    allowed = {"GET": "GET, HEAD", "POST": "POST", "GET POST": "GET, POST, HEAD"}
+
+    with one_entry(outcome="refused", status_code=405) as entries:
         response = api.generic(method, path)
 
     problem_of(response, status=405, code="method-not-allowed")
-    assert response.headers["Allow"] == ("POST" if route.method == "POST" else "GET, HEAD")
+    assert entries[0].action in {other.action for other in here}
+    assert response.headers["Allow"] == allowed[" ".join(sorted(o.method for o in here))]
 
 
 @pytest.mark.parametrize("name", [name for name, r in ROUTES.items() if r.access == PUBLIC])

@@ -106,6 +106,9 @@ NONSENSE = {
     "SMTP_TLS": "starttls",
     "SMTP_FROM": "nobody at all",
     "ALERT_EMAIL": "somebody@example.com, nobody",
+    "PUBLIC_URL": "segments.example.com",
+    "WEBHOOK_URL": "https://somebody:very-secret@hooks.example.com/alerts",
+    "WEBHOOK_SECRET": "very-secret",
     "DRIFT_THRESHOLD": "5",
     "MONITORING_INTERVAL": "0",
     "GATE_MAX_MOVED_SHARE": "1.5",
@@ -135,6 +138,50 @@ def test_nonsense_stops_the_start_with_the_name_of_the_variable(
 
     assert str(refusal.value).startswith(f"{name} ")
     assert "very-secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://", "http:///path", "ftp://example.com", "https://example.com:port", "http://a b",
+     "http://example.com:0", "http://exämple.com", "http://example.com\n.org", "//example.com",
+     "http://example.com/#here"],
+)  # fmt: skip
+def test_what_is_no_web_address_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUBLIC_URL", url)
+
+    with pytest.raises(ImproperlyConfigured, match="^PUBLIC_URL "):
+        load_settings()
+
+
+def test_links_lead_to_this_machine_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_PORT", "8123")
+
+    assert load_settings()["PUBLIC_URL"] == "http://localhost:8123"
+
+
+def test_a_webhook_needs_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBHOOK_URL", "https://hooks.example.com/alerts?team=1")
+
+    with pytest.raises(ImproperlyConfigured, match="^WEBHOOK_SECRET .* is not set"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("secret", "is_sound"),
+    [("s" * 32, True), ("whsec_" + "A" * 32, True), ("whsec_" + "A" * 33, False),
+     ("whsec_" + "-" * 32, False)],
+)  # fmt: skip
+def test_a_webhook_secret_may_be_one_of_the_convention(
+    secret: str, is_sound: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", secret)
+
+    if is_sound:
+        assert load_settings()["WEBHOOK_SECRET"] == secret
+    else:
+        with pytest.raises(ImproperlyConfigured, match="^WEBHOOK_SECRET ") as refusal:
+            load_settings()
+        assert secret not in str(refusal.value)
 
 
 def test_a_malformed_port_in_a_url_is_refused_without_its_password(

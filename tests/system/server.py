@@ -5,15 +5,18 @@ installation: directories, a database and secrets that no other test shares.
 
 from __future__ import annotations
 
+import atexit
 import http.client
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -142,17 +145,49 @@ def fill(
     n_keys: int = 0,
 ) -> None:
     """Customers, K-means versions 1, 2… with the given clusters (1 active), DBSCAN, and keys."""
-    printed = installation.python(
-        "-m",
-        "tests.system.prepare",
-        f"--customers={n_customers}",
-        "--n-clusters",
-        *map(str, n_clusters),
-        f"--keys={n_keys}",
-    )
-    prepared = json.loads(printed)
-    installation.records = prepared["records"]
-    installation.keys = prepared["keys"]
+
+    def prepare() -> None:
+        printed = installation.python(
+            "-m",
+            "tests.system.prepare",
+            f"--customers={n_customers}",
+            "--n-clusters",
+            *map(str, n_clusters),
+            f"--keys={n_keys}",
+        )
+        prepared = json.loads(printed)
+        installation.records = prepared["records"]
+        installation.keys = prepared["keys"]
+
+    fill_once(installation, (n_customers, tuple(n_clusters), n_keys), prepare)
+
+
+_filled: dict[object, Installation] = {}
+"""What this process has filled already, as it was then."""
+
+
+def fill_once(installation: Installation, kind: object, prepare: Callable[[], object]) -> None:
+    """Prepare it; on SQLite the next of a kind is a copy, as no row or file knows its place."""
+    if installation.variables["DATABASE_URL"]:
+        prepare()
+    elif kind in _filled:
+        copy_filled(_filled[kind], installation)
+    else:
+        prepare()
+        aside = Path(tempfile.mkdtemp(prefix="segmentation-filled-"))
+        atexit.register(shutil.rmtree, aside, ignore_errors=True)
+        _filled[kind] = make_installation(aside)
+        copy_filled(installation, _filled[kind])
+
+
+def copy_filled(filled: Installation, empty: Installation) -> None:
+    shutil.copytree(filled.models, empty.models, dirs_exist_ok=True)
+    with (
+        closing(sqlite3.connect(filled.variables["DB_PATH"])) as source,
+        closing(sqlite3.connect(empty.variables["DB_PATH"])) as target,
+    ):
+        source.backup(target)
+    empty.records, empty.keys = list(filled.records), dict(filled.keys)
 
 
 @contextmanager

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -20,7 +18,6 @@ import pytest
 from tests.system.databases import DATABASES, database_url
 from tests.system.server import (
     ANSWER_SECONDS,
-    PROJECT,
     Answer,
     Installation,
     ask_on,
@@ -29,10 +26,12 @@ from tests.system.server import (
     running,
 )
 
-N_ACTIVATIONS = int(os.environ.get("SYSTEM_ACTIVATIONS", "15"))
+N_ACTIVATIONS = int(os.environ.get("SYSTEM_ACTIVATIONS", "6"))
 N_ACTIVATORS = 4
 N_CLUSTERS = (2, 3, 5)
 N_PROBES = 40
+PAUSE_SECONDS = 0.02
+"""Between the requests of a client: traffic, without taking the activators' processor."""
 ACTIVATORS_SECONDS = 600.0
 
 Segments = dict[str, int]
@@ -94,7 +93,7 @@ def under_traffic(
         answers = []
         link = HTTPConnection("127.0.0.1", installation.port, timeout=ANSWER_SECONDS)
         with closing(link):
-            while not ended.is_set():
+            while not ended.wait(PAUSE_SECONDS):
                 answers.append(ask_on(link, method, path, key=installation.api_key, body=body))
         return answers
 
@@ -110,27 +109,13 @@ def under_traffic(
 
 
 def run_activators(installation: Installation) -> list[dict[str, int]]:
-    command = [sys.executable, "-m", "tests.system.activator", str(N_ACTIVATIONS)]
-    processes = [
-        subprocess.Popen(
-            [*command, str(seed)],
-            cwd=PROJECT,
-            env=installation.variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for seed in range(N_ACTIVATORS)
-    ]
-    try:
-        ended = [process.communicate(timeout=ACTIVATORS_SECONDS) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    for process, (_, errors) in zip(processes, ended, strict=True):
-        assert process.returncode == 0, errors[-4000:]
-    return [json.loads(printed) for printed, _ in ended]
+    printed = installation.python(
+        *("-m", "tests.system.activator", str(N_ACTIVATIONS), str(N_ACTIVATORS)),
+        seconds=ACTIVATORS_SECONDS,
+    )
+    outcomes = json.loads(printed)
+    assert len(outcomes) == N_ACTIVATORS
+    return outcomes
 
 
 def assert_one_is_active(answer: Answer) -> None:

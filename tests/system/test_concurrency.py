@@ -23,7 +23,7 @@ from tests.system.server import (
     statuses,
 )
 
-SECONDS = float(os.environ.get("SYSTEM_SECONDS", "5"))
+SECONDS = float(os.environ.get("SYSTEM_SECONDS", "3"))
 N_CLIENTS = 64
 
 

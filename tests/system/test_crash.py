@@ -40,7 +40,7 @@ call_command("train_model", "kmeans", param=["k=2"], features="age,orders")
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     made = make_installation(tmp_path_factory.mktemp("damaged"))
-    fill(made, n_customers=60)
+    fill(made)
     return made
 
 

@@ -21,6 +21,7 @@ from tests.system.server import (
     Installation,
     ask_on,
     fill,
+    free_port,
     make_installation,
     press,
     quantile,
@@ -47,6 +48,13 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     made = make_installation(tmp_path_factory.mktemp("limited"), RATE_LIMIT=f"{LIMIT}/m")
     fill(made, n_customers=60, n_keys=N_KEYS)
     return made
+
+
+@pytest.fixture(scope="module")
+def serving(installation: Installation) -> Iterator[Installation]:
+    """With the embedded counters; each test has keys or an address of its own to be counted."""
+    with running(installation):
+        yield installation
 
 
 def seconds_left(key_id: str) -> int:
@@ -98,10 +106,10 @@ def assert_limited(answers: list[Answer]) -> None:
 
 
 def on_redis(installation: Installation, url: str) -> Installation:
-    """The same installation with its counters in the Redis at `url`."""
+    """The same installation on a port of its own, with its counters in the Redis at `url`."""
     return Installation(
         installation.directory,
-        {**installation.variables, "REDIS_URL": url},
+        {**installation.variables, "REDIS_URL": url, "API_PORT": str(free_port())},
         installation.records,
         installation.keys,
     )
@@ -126,10 +134,9 @@ def refused_server() -> Iterator[str]:
 
 @pytest.mark.parametrize("forged", [False, True], ids=["plain", "forged addresses"])
 def test_exactly_60_of_640_pass_the_embedded_counters(
-    installation: Installation, *, forged: bool
+    serving: Installation, *, forged: bool
 ) -> None:
-    with running(installation):
-        answers = burst(installation, forged=forged)
+    answers = burst(serving, forged=forged)
 
     assert_limited(answers)
 
@@ -140,8 +147,8 @@ def test_exactly_60_of_640_pass_redis(installation: Installation, *, forged: boo
     parts = urlsplit(os.environ["TEST_REDIS_URL"])
     url = urlunsplit(parts._replace(path=f"/{REDIS_DATABASE}"))
 
-    with running(on_redis(installation, url)):
-        answers = burst(installation, forged=forged)
+    with running(counted := on_redis(installation, url)):
+        answers = burst(counted, forged=forged)
 
     with redis.Redis.from_url(url) as counters:
         n_counters = counters.dbsize()
@@ -154,9 +161,9 @@ def test_exactly_60_of_640_pass_redis(installation: Installation, *, forged: boo
 def test_without_redis_the_limit_holds_and_answers_come_in_time(
     installation: Installation, broken: type
 ) -> None:
-    with broken() as url, running(on_redis(installation, url)):
-        answers = burst(installation)
-        patient = burst(installation, n_clients=N_PATIENT_CLIENTS)
+    with broken() as url, running(limited := on_redis(installation, url)):
+        answers = burst(limited)
+        patient = burst(limited, n_clients=N_PATIENT_CLIENTS)
 
     assert_limited(answers)
     assert_limited(patient)
@@ -164,14 +171,13 @@ def test_without_redis_the_limit_holds_and_answers_come_in_time(
 
 
 def test_a_forged_address_does_not_escape_the_limit_of_callers_without_a_key(
-    installation: Installation,
+    serving: Installation,
 ) -> None:
     def anonymous(link: HTTPConnection, number: int) -> Answer:
         address = str(IPv4Address(secrets.randbits(32)))
         return ask_on(link, "GET", "/models", headers={"X-Forwarded-For": address})
 
-    with running(installation):
-        answers = press(installation.port, anonymous, n_clients=16, n_each=40)
+    answers = press(serving.port, anonymous, n_clients=16, n_each=40)
 
     # The window of this address may end once during the burst.
     assert statuses(answers).keys() == {401, 429}

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.system.databases import DATABASES, database_url
-from tests.system.server import Installation, ask, fill, make_installation
+from tests.system.server import Installation, ask, fill, fill_once, make_installation
 from tests.system.workers import command, processes_of, serving, waited_for, worker_of
 
-N_KILLS = int(os.environ.get("SYSTEM_KILLS", "2"))
-N_CUSTOMERS = 25_000
-"""Enough for three chunks of assignments."""
+N_KILLS = int(os.environ.get("SYSTEM_KILLS", "1"))
+N_CUSTOMERS = 11_000
+"""Enough for two chunks of assignments."""
 N_JOBS = 4
 N_DELIVERIES = 3
 VICTIMS = ("trainer", "trainer", "trainer", "main", "sentinel", "pusher", "monitor")
@@ -74,7 +74,13 @@ for version in ModelVersion.objects.filter(stage="failed"):
 @pytest.fixture(params=DATABASES)
 def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installation]:
     with database_url(request.param) as url:
-        yield make_installation(tmp_path, DATABASE_URL=url, JOB_LOST_AFTER_SECONDS="3")
+        yield make_installation(
+            tmp_path, DATABASE_URL=url, JOB_LOST_AFTER_SECONDS="3", API_WORKERS="1"
+        )
+
+
+def fill_with_many(installation: Installation) -> None:
+    fill_once(installation, FILL, lambda: installation.python("-c", FILL))
 
 
 def train(installation: Installation) -> int:
@@ -160,7 +166,7 @@ def test_killed_anywhere_the_worker_comes_back_and_every_job_ends(
     installation: Installation,
 ) -> None:
     chance = random.Random(N_KILLS)
-    installation.python("-c", FILL)
+    fill_with_many(installation)
     with serving(installation) as server:
         hit = []
         for kill in range(N_KILLS):
@@ -200,8 +206,8 @@ def test_killed_anywhere_the_worker_comes_back_and_every_job_ends(
 
 
 def test_an_idle_worker_that_lost_a_process_is_replaced(tmp_path: Path) -> None:
-    installation = make_installation(tmp_path, JOB_LOST_AFTER_SECONDS="3")
-    fill(installation, n_customers=60)
+    installation = make_installation(tmp_path, JOB_LOST_AFTER_SECONDS="3", API_WORKERS="1")
+    fill(installation)
     with serving(installation):
         for victim in dict.fromkeys(VICTIMS[-N_KILLS - 1 :]):
             assert ended(installation, train(installation))["state"] == "succeeded"
@@ -222,7 +228,7 @@ def test_an_idle_worker_that_lost_a_process_is_replaced(tmp_path: Path) -> None:
 def test_two_workers_and_repeated_deliveries_train_each_job_once(
     installation: Installation,
 ) -> None:
-    fill(installation, n_customers=300)
+    fill(installation)
     n_before = count(installation, "modelregistry_modelversion")
 
     with command(installation, "worker"), command(installation, "worker"):
@@ -246,8 +252,8 @@ def test_two_workers_and_repeated_deliveries_train_each_job_once(
 
 
 def test_a_running_training_is_cancelled_over_the_api_and_tried_again(tmp_path: Path) -> None:
-    installation = make_installation(tmp_path)
-    installation.python("-c", FILL)
+    installation = make_installation(tmp_path, API_WORKERS="1")
+    fill_with_many(installation)
     with serving(installation):
         job_id = train(installation)
         waited_for(
@@ -265,8 +271,8 @@ def test_a_running_training_is_cancelled_over_the_api_and_tried_again(tmp_path: 
 
 
 def test_ctrl_c_of_a_training_command_leaves_a_cancelled_job(tmp_path: Path) -> None:
-    installation = make_installation(tmp_path)
-    installation.python("-c", FILL)
+    installation = make_installation(tmp_path, API_WORKERS="1")
+    fill_with_many(installation)
     n_jobs = count(installation, "modelregistry_trainingjob")
     with command(installation, "train_model", "kmeans", "--param", "n_init=1") as process:
         waited_for(
