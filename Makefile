@@ -20,7 +20,7 @@ run: $(VENV)/installed $(VENV)/static ## Set everything up and serve (DATA=custo
 	@exec $(BIN)/python manage.py serve --skip-checks
 
 test: $(VENV)/installed ## Run the tests; needs no service
-	$(BIN)/python -m pytest -n auto
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto
 
 test-long: $(VENV)/installed ## Every real table as it is, drift by chance, killed workers: minutes more
 	RETRAININGS=1 SYSTEM_TABLES=all DRIFT_DRAWS=all SYSTEM_KILLS=2 $(BIN)/python -m pytest -n auto --dist load \

@@ -18,6 +18,7 @@ def main() -> None:
     from django.core.management import call_command
 
     from access.scopes import ALL_SCOPES
+    from monitoring.models import MonitoringPolicy
     from tests.factories import make_active, make_customers, make_key, make_version
 
     parser = argparse.ArgumentParser()
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--keys", type=int, required=True)
     options = parser.parse_args()
     call_command("migrate", verbosity=0, interactive=False)
+    MonitoringPolicy.objects.create(is_paused=True)  # a check would take a processor for seconds
     records = make_customers(n_customers=options.customers)
     versions = [make_version(parameters={"n_clusters": n}) for n in options.n_clusters]
     make_active(version=versions[0])

@@ -59,7 +59,7 @@ def test_four_activators_leave_one_active_version_and_answers_agree_with_the_one
         assert sum(map(sum, (o.values() for o in outcomes))) == N_ACTIVATORS * N_ACTIVATIONS
         n_won = sum(outcome.get("won", 0) for outcome in outcomes)
         assert sum(outcome.get("lost", 0) for outcome in outcomes) > 0, "they never met"
-        assert len({answer.body["version"] for answer in predictions}) == len(N_CLUSTERS)
+        assert len({answer.body["version"] for answer in predictions}) > 1, "they saw no switch"
         assert_ledger_is_whole(installation, n_moves=1 + n_won)
 
 

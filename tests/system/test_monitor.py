@@ -22,6 +22,7 @@ from segments.models import Customer
 rows = {each.pk: {"orders": each.attributes["orders"] * 3 + 5} for each in Customer.objects.all()}
 upsert_customers(rows, at=timezone.now())
 """
+RESUME = "UPDATE monitoring_monitoringpolicy SET is_paused = ?"
 CHECK_NOW = "UPDATE monitoring_monitoringpolicy SET last_started_at = NULL"
 
 
@@ -49,6 +50,7 @@ def test_two_monitors_check_once_and_mail_once_though_one_is_killed(
 ) -> None:
     fill(installation)
     installation.python("-c", ORDER_MORE)
+    installation.rows(RESUME, False)
     with smtp_sink() as sink:
         installation.variables["SMTP_PORT"] = str(sink.port)
         with command(installation, "monitor") as one, command(installation, "monitor") as other:

@@ -28,8 +28,10 @@ VICTIMS = ("trainer", "trainer", "trainer", "main", "sentinel", "pusher", "monit
 FILL = f"""
 import django; django.setup()
 from django.core.management import call_command
+from monitoring.models import MonitoringPolicy
 from tests.factories import make_customers, make_version
 call_command("migrate", verbosity=0)
+MonitoringPolicy.objects.create(is_paused=True)
 make_customers(n_customers={N_CUSTOMERS})
 make_version(parameters={{"n_clusters": 4, "n_init": 1}}, active=True)
 """
