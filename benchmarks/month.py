@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import Message
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -45,22 +45,39 @@ Change: TypeAlias = Callable[[Frame, np.random.Generator], Frame]
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """Days in a row on which the same happens; `subject` is what its alert must name, if any."""
+    """Days in a row on which the same happens.
+
+    `subjects` are the words of which its alert must have one in its title, none for no alert. One
+    model's segment is another's columns: there `elsewhere` are the words for the other models.
+    """
 
     n_days: int
     what: str
     change: Change
-    subject: str = ""
+    subjects: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+
+    def words(self, *, is_first_model: bool) -> tuple[str, ...]:
+        return self.subjects if is_first_model or not self.elsewhere else self.elsewhere
+
+
+class Step(NamedTuple):
+    """What became of an alert."""
+
+    alert: int
+    kind: str
+    model_type: str
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What a day brought: alerts as (alert id, what became of it), and mails by subject."""
+    """What a day brought."""
 
     number: int
     episode: Episode
     reports: Sequence[DriftReport]
-    steps: Sequence[tuple[int, str, str]]
+    steps: Sequence[Step]
     mails: Sequence[Message]
 
 
@@ -89,9 +106,8 @@ def new_status(customers: Frame, rng: np.random.Generator) -> Frame:
     )
 
 
-def without_segment(segments: np.ndarray) -> Change:
-    """Nobody of the largest segment comes any more; the day's customers are of the others."""
-    gone = pd.Series(segments).mode()[0]
+def without_segment(segments: np.ndarray, gone: int) -> Change:
+    """Nobody of one segment comes any more; the day's customers are of the others."""
 
     def change(customers: Frame, rng: np.random.Generator) -> Frame:
         return customers[segments[customers.index] != gone]
@@ -99,17 +115,27 @@ def without_segment(segments: np.ndarray) -> Change:
     return change
 
 
-def episodes(segments: np.ndarray) -> tuple[Episode, ...]:
-    """Five weeks: a quiet one, then trouble and recovery in turn."""
+def episodes(segments: np.ndarray, gone: int, marks: tuple[str, ...]) -> tuple[Episode, ...]:
+    """Five weeks: a quiet one, then trouble and recovery in turn.
+
+    `segments` are those of the others by the first model, `gone` the one that vanishes, and `marks`
+    the columns that set it apart: what a model without this segment sees move.
+    """
     return (
         Episode(9, "all quiet", quiet),
-        Episode(4, "prices rise by 60 %", dearer, "Mnt"),
+        Episode(4, "prices rise by 60 %", dearer, ("Mnt",)),
         Episode(4, "prices are back", quiet),
-        Episode(3, "the feed sends nulls for 70 % of incomes", without_income, "Income"),
+        Episode(3, "the feed sends nulls for 70 % of incomes", without_income, ("Income",)),
         Episode(3, "the feed is mended", quiet),
-        Episode(3, "12 % choose a status that is new", new_status, "Marital_Status"),
+        Episode(3, "12 % choose a status that is new", new_status, ("Marital_Status",)),
         Episode(3, "the new status is gone", quiet),
-        Episode(3, "nobody of the largest segment comes", without_segment(segments), "segment"),
+        Episode(
+            3,
+            "nobody of the largest segment comes",
+            without_segment(segments, gone),
+            ("segment",),
+            elsewhere=marks,
+        ),
         Episode(3, "they are back", quiet),
     )
 
@@ -163,6 +189,14 @@ class Shop:
         raw = model.encoder.raw_from_records(list(attributes_of(self.others)), strict=False)
         return model.clusters.predict(model.encoder.encode(raw)).labels
 
+    def marks(self, model_type: str, cluster: int) -> tuple[str, ...]:
+        """The columns that set a cluster of the active version apart, as its page names them."""
+        from modelregistry import activation
+
+        version = activation.active_version(model_type)
+        described = version.segments.get(cluster=cluster).distinguishing
+        return tuple(each["feature"] for each in described)
+
     def day(self, number: int, episode: Episode, mails: list[Message]) -> Day:
         from django.conf import settings
 
@@ -185,7 +219,7 @@ class Shop:
         outbox.deliver(channels=terms.channels, at=lambda: at, within=MAIL_SECONDS, by=by)
         events = AlertEvent.objects.filter(at=at).select_related("alert").order_by("pk")
         steps = [
-            (event.alert_id, event.kind, event.alert.title)
+            Step(event.alert_id, event.kind, event.alert.model_type, event.alert.title)
             for event in events
             if event.kind != AlertEvent.Kind.NOTIFIED
         ]
@@ -196,27 +230,31 @@ def shown(day: Day) -> str:
     verdicts = ", ".join(f"{r.version} {r.verdict}" for r in day.reports)
     n_customers = day.reports[0].n_current if day.reports else 0
     lines = [f"{day.number:>3}  {n_customers:>4}  {day.episode.what:<42}  {verdicts}"]
-    lines += [f"{'':13}alert {key} {kind}: {title}" for key, kind, title in day.steps]
+    lines += [f"{'':13}alert {step.alert} {step.kind}: {step.title}" for step in day.steps]
     lines += [f"{'':13}mail: {mail['Subject']}" for mail in day.mails]
     return "\n".join(lines)
 
 
-def unexpected(days: Sequence[Day], n_models: int) -> list[str]:
+def unexpected(days: Sequence[Day], model_types: Sequence[str]) -> list[str]:
     """What a sensible person would not have wanted."""
     problems = []
     by_episode: dict[Episode, list[Day]] = {}
     for day in days:
         by_episode.setdefault(day.episode, []).append(day)
     for episode, its_days in by_episode.items():
-        fired = [step for day in its_days for step in day.steps if step[1] in ("fired", "reopened")]
+        steps = [step for day in its_days for step in day.steps]
+        fired = [step for step in steps if step.kind in ("fired", "reopened")]
         n_mails = sum(len(day.mails) for day in its_days)
-        wanted = 1 if episode.subject else 0
-        if len(fired) != wanted * n_models or n_mails != wanted:
+        wanted = 1 if episode.subjects else 0
+        if len(fired) != wanted * len(model_types) or n_mails != wanted:
             problems.append(f"{episode.what}: {len(fired)} alerts fired, {n_mails} mails")
         problems += [
-            f"{episode.what}: the alert speaks of something else: {title}"
-            for _, _, title in fired
-            if episode.subject.lower() not in title.lower()
+            f"{episode.what}: the alert speaks of something else: {step.title}"
+            for step in fired
+            if not any(
+                word.lower() in step.title.lower()
+                for word in episode.words(is_first_model=step.model_type == model_types[0])
+            )
         ]
     return problems
 
@@ -256,11 +294,13 @@ def main() -> None:
         shop.open(asked.models)
         days: list[Day] = []
         print("\nday  came  what happens" + " " * 32 + "verdict")
-        for episode in episodes(shop.segments(asked.models[0])):
+        segments = shop.segments(asked.models[0])
+        gone = int(pd.Series(segments[segments >= 0]).mode()[0])  # noise is no segment
+        for episode in episodes(segments, gone, shop.marks(asked.models[0], gone)):
             for _ in range(episode.n_days):
                 days.append(shop.day(len(days) + 1, episode, sink.mails))
                 print(shown(days[-1]), flush=True)
-        problems = unexpected(days, len(asked.models)) + still_open()
+        problems = unexpected(days, asked.models) + still_open()
         if asked.mails:
             for mail in sink.mails:
                 print("\n" + str(mail.get_payload()[0].get_payload(decode=True).decode()))

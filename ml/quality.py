@@ -16,14 +16,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
-from ml.cluster_fits import fit_dbscan, fit_kmeans
-from ml.clusterers import NOISE, ClusterModel, DBSCANModel, FloatArray, IntArray, check_encoded
-from ml.drift import alarm_threshold
+from ml.clusterers import NOISE, FloatArray, IntArray, check_encoded
+from ml.drift import POWER_QUANTILE, alarm_threshold
 from ml.evaluation import MAX_SILHOUETTE_ROWS
 from ml.fitting import Fit
 from ml.row_samples import sample_rows
+from ml.stability import refit
 
 # Customers with a segment below which nothing is said: segments of a few customers each have
 # silhouettes of no meaning. The same as for drift.
@@ -218,6 +218,27 @@ def compare_quality(
     )
 
 
+def could_see(
+    drop: float,
+    baseline: QualityBaseline,
+    standard_error: float,
+    *,
+    threshold: float,
+    checks_per_year: float,
+) -> bool:
+    """Return whether a check would most likely (80 %) have warned of a drop, were it there.
+
+    Parameters
+    ----------
+    drop : above 0, of the mean silhouette
+    standard_error : of the silhouette that the check found
+    threshold, checks_per_year : as `compare_quality` takes them
+    """
+    error = math.hypot(baseline.standard_error, standard_error)
+    needed = POWER_QUANTILE - float(ndtri(_warning_threshold(threshold, checks_per_year)))
+    return drop >= needed * error
+
+
 def mean_silhouette(X: FloatArray, labels: IntArray) -> MeanSilhouette | None:
     """Compute the mean silhouette and its standard error; None with fewer than two clusters.
 
@@ -304,42 +325,21 @@ def _excess(half: FloatArray, other: FloatArray, fit: Fit, n_rows: int) -> list[
     return [known[0] - known[1]] if len(known) == 2 else []
 
 
-def refit(
-    rows: FloatArray, model: ClusterModel, parameters: Mapping[str, float], *, n_rows: int
-) -> ClusterModel | None:
-    """Fit again on some rows with the parameters of a version; None where that finds no cluster.
-
-    Parameters
-    ----------
-    rows : float64 (m, n_columns)
-    n_rows : rows that the parameters are for; DBSCAN's min_samples is scaled from them to m
-    """
-    random_state = int(parameters["random_state"])
-    if isinstance(model, DBSCANModel):
-        scaled = round(int(parameters["min_samples"]) * len(rows) / n_rows)
-        min_samples = max(scaled, min(int(parameters["min_samples"]), 2))
-        density, _ = fit_dbscan(rows, eps=model.eps, min_samples=min_samples)
-        return density if len(density.core_samples) else None
-    n_clusters = min(model.n_clusters, len(np.unique(rows, axis=0)))
-    return fit_kmeans(rows, n_clusters=n_clusters, n_init=N_INIT, random_state=random_state)[0]
-
-
-# Starts of a refit: one alone often ends in a bad place, which is not the customers' doing.
-N_INIT = 3
-
-
 # In words.
 
 
 def _level(
     p_value: float, drop: float, *, threshold: float, checks_per_year: float, warned_before: bool
 ) -> QualityLevel:
-    alone = alarm_threshold(threshold, checks_per_year)
-    repeated = min(threshold, alone**0.5)
-    if p_value > repeated or drop < MIN_DROP:
+    if p_value > _warning_threshold(threshold, checks_per_year) or drop < MIN_DROP:
         return QualityLevel.OK
-    is_alarm = warned_before or p_value <= alone
+    is_alarm = warned_before or p_value <= alarm_threshold(threshold, checks_per_year)
     return QualityLevel.ALARM if is_alarm else QualityLevel.WARNING
+
+
+def _warning_threshold(threshold: float, checks_per_year: float) -> float:
+    """Two warnings running by chance are as rare as one alarm alone."""
+    return min(threshold, alarm_threshold(threshold, checks_per_year) ** 0.5)
 
 
 def _why_unknown(

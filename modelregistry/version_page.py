@@ -24,6 +24,7 @@ METRICS = {
     "davies_bouldin": ("Davies–Bouldin", "lower is better"),
     "calinski_harabasz": ("Calinski–Harabasz", "never compare two table sizes"),
     "inertia_per_customer": ("Inertia per customer", "mean squared distance to the centre"),
+    "stability": ("Stability", "agreement with refits on bootstraps; 1 is the same again"),
 }
 SHARES = {"noise_share"}
 MAX_LEVELS = 6
@@ -31,10 +32,12 @@ MAX_LEVELS = 6
 
 
 def tiles(version: ModelVersion) -> list[tuple[str, str, str]]:
-    """Title, figure and a few words for each metric."""
+    """Title, figure and a few words for each metric that was measured in its release."""
     shown = [("Customers", figure(version.n_customers), _fitted_words(version))]
     for name, (title, words) in METRICS.items():
-        value = version.metrics.get(name)
+        if name not in version.metrics:
+            continue
+        value = version.metrics[name]
         text = share(value) if name in SHARES else figure(value)
         shown.append((title, text, words))
     return shown

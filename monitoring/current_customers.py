@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ml.encoder import FeatureEncoder
 from ml.features import RawColumns
-from ml.records import ID_FIELD
+from ml.records import ID_FIELD, InvalidRecords, RecordProblem
 from modelregistry.models import ModelVersion
 from monitoring.models import DriftReport, Source, Verdict
 from segments.models import Customer
@@ -33,6 +33,14 @@ CHUNK = 5_000
 DIGEST_BYTES = 8
 NOBODY = 0
 """The digest of who was sent without an id, and so cannot be found again."""
+
+GIVEN = (Source.REQUEST, Source.FILE)
+"""Customers that somebody hands over for one check, and so may be the wrong ones."""
+LEAST_NAMED_SHARE = 1 / 2
+"""Of the features, that customers who are handed over must name; by judgement. A feed that lost a
+column, or the columns of one source, is a finding; where most are absent the table is another."""
+MAX_NAMED = 20
+"""Missing features that one sentence names."""
 
 Digests: TypeAlias = NDArray[np.uint64]
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -65,12 +73,14 @@ class Current:
     raw : one float64 (n,) a feature, in raw units; NaN = missing
     digests : uint64 (n,), NOBODY for who has no id
     unreadable : values by feature that were given, but of another type; without zeros
+    unnamed : features that no customer has so much as an empty value of
     n_seen : customers there were; n of them are here
     """
 
     raw: RawColumns
     digests: Digests
     unreadable: dict[str, int]
+    unnamed: tuple[str, ...]
     n_seen: int
 
     @property
@@ -123,6 +133,36 @@ def window_start(version: ModelVersion, *, at: datetime, interval: timedelta) ->
     return min(filter(None, (checked_at, at - interval)))
 
 
+class WrongCustomers(InvalidRecords):
+    """The table is another one: most of what the version looks at is not in it."""
+
+    def __init__(self, version: ModelVersion, unnamed: Sequence[str], *, n_features: int) -> None:
+        super().__init__(
+            [
+                RecordProblem(-1, None, "missing-feature", f"no customer has {name}")
+                for name in unnamed
+            ],
+            len(unnamed),
+        )
+        more = f" and {len(unnamed) - MAX_NAMED} more" if len(unnamed) > MAX_NAMED else ""
+        self.sentence = (
+            f"These customers cannot be compared: {len(unnamed)} of the {n_features} features of "
+            f"{version} are missing: {', '.join(unnamed[:MAX_NAMED])}{more}."
+        )
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def require_features(current: Current, customers: Customers, version: ModelVersion) -> None:
+    """Raise `WrongCustomers` where those handed over name less than half of the features."""
+    n_features = len(current.raw)
+    n_named = n_features - len(current.unnamed)
+    is_given = customers.source in GIVEN and current.n_seen
+    if is_given and n_named < LEAST_NAMED_SHARE * n_features:
+        raise WrongCustomers(version, current.unnamed, n_features=n_features)
+
+
 def digests_of(ids: Iterable[str | None], *, key: bytes) -> Digests:
     """Keyed BLAKE2 (RFC 7693) of each id: evenly spread, and no id can be told without the key."""
     keyed = hashlib.blake2b(key=key, digest_size=DIGEST_BYTES)
@@ -162,6 +202,7 @@ class _Kept:
         self._limit = limit
         self._largest: int | None = None
         self._n_rows = 0
+        self._unnamed = [feature.name for feature in encoder.schema.features]
         empty = encoder.raw_from_records([], strict=False)
         self._chunks = [_Chunk(np.empty(0, np.uint64), empty, _unreadable([], empty))]
 
@@ -172,6 +213,9 @@ class _Kept:
         if not len(rows):
             return
         records = [batch.decode(batch.rows[row]) for row in rows.tolist()]
+        self._unnamed = [
+            name for name in self._unnamed if not any(name in record for record in records)
+        ]
         raw = self._encoder.raw_from_records(records, strict=False)
         self._chunks.append(_Chunk(digests[rows], raw, _unreadable(records, raw)))
         self._n_rows += len(rows)
@@ -183,7 +227,7 @@ class _Kept:
         (chunk,) = self._chunks
         counts = {name: int(values.sum()) for name, values in chunk.unreadable.items()}
         found = {name: count for name, count in counts.items() if count}
-        return Current(chunk.raw, chunk.digests, found, n_seen)
+        return Current(chunk.raw, chunk.digests, found, tuple(self._unnamed), n_seen)
 
     def _thin(self) -> None:
         whole = _joined(self._chunks)

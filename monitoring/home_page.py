@@ -20,9 +20,12 @@ WORST_FIRST = (
     AlertKind.QUALITY,
     AlertKind.TRAINING_FAILED,
     AlertKind.MISSING_DATA,
+    AlertKind.CHECK_FAILED,
+    AlertKind.DELIVERY,
     AlertKind.TRAINING_OVERDUE,
 )
-"""A wrong or missing answer before a doubtful one, before one that grows old."""
+"""A wrong or missing answer before a doubtful one, before what nobody hears of, before one that
+grows old."""
 
 
 def context(request: HttpRequest) -> dict[str, Any]:

@@ -188,6 +188,7 @@ class AlertKind(models.TextChoices):
     TRAINING_OVERDUE = "training_overdue", "Training overdue"
     DAMAGED_ARTIFACT = "damaged_artifact", "Damaged artifact"
     CHECK_FAILED = "check_failed", "Check failed"
+    DELIVERY = "delivery", "Alerts not delivered"
 
 
 class AlertState(models.TextChoices):

@@ -15,7 +15,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -32,6 +32,7 @@ from monitoring.deadline import DeliveryFailed
 from monitoring.models import (
     Alert,
     AlertEvent,
+    AlertKind,
     AlertState,
     Channel,
     DeliveryState,
@@ -67,7 +68,8 @@ def queue_digest(*, at: datetime, channels: Channels) -> list[Notification]:
 
     Inside the caller's transaction. A mail tells of the alerts that fire, once each, unless they
     are acknowledged or silenced. The webhook is told of the same, and then of each step that ends
-    or reopens an alert it knows. Without any channel nothing counts as told.
+    or reopens an alert it knows. That a channel does not work is for the other one to tell.
+    Without any channel nothing counts as told.
     """
     if not (channels.mails or channels.posts):
         return []
@@ -75,13 +77,28 @@ def queue_digest(*, at: datetime, channels: Channels) -> list[Notification]:
     list(MonitoringPolicy.objects.select_for_update().filter(pk=1))  # one digest at a time
     fresh = list(untold(at).select_related("version"))
     queued = []
-    if fresh and channels.mails:
-        queued.append(queue_mail(fresh, at=at, channels=channels))
+    told: dict[Channel, list[Alert]] = {}
+    if channels.mails:
+        told[Channel.MAIL] = for_channel(Channel.MAIL, fresh)
+        if told[Channel.MAIL]:
+            queued.append(queue_mail(told[Channel.MAIL], at=at, channels=channels))
     if channels.posts:
-        posted = [*fresh, *stepped_since_posted().select_related("version")]
+        told[Channel.WEBHOOK] = for_channel(Channel.WEBHOOK, fresh)
+        stepped = stepped_since_posted().select_related("version")
+        posted = [*told[Channel.WEBHOOK], *stepped]
         queued += [queue_post(posted, at=at, channels=channels)] if posted else []
-    mark_told(fresh, at=at, names=[notification.get_channel_display() for notification in queued])
+    mark_told(told, at=at)
     return queued
+
+
+def delivery_key(channel: Channel) -> str:
+    """The key of the alert that messages do not get through a channel."""
+    return f"{AlertKind.DELIVERY}:{channel}"
+
+
+def for_channel(channel: Channel, alerts: Sequence[Alert]) -> list[Alert]:
+    """Those but the one that the channel itself does not work."""
+    return [alert for alert in alerts if alert.key != delivery_key(channel)]
 
 
 def untold(at: datetime) -> QuerySet[Alert]:
@@ -107,17 +124,19 @@ def stepped_since_posted() -> QuerySet[Alert]:
     )
 
 
-def mark_told(alerts: Sequence[Alert], *, at: datetime, names: Sequence[str]) -> None:
-    Alert.objects.filter(pk__in=[alert.pk for alert in alerts]).update(notified_at=at)
+def mark_told(told: Mapping[Channel, Sequence[Alert]], *, at: datetime) -> None:
+    """Say of each alert by which channels it is told."""
+    alerts = {alert.pk: alert for channel in told for alert in told[channel]}
+    Alert.objects.filter(pk__in=list(alerts)).update(notified_at=at)
     AlertEvent.objects.bulk_create(
         AlertEvent(
             alert=alert,
             kind=AlertEvent.Kind.NOTIFIED,
             at=at,
             by="outbox",
-            note=" and ".join(names),
+            note=" and ".join(channel.label for channel in told if alert in told[channel]),
         )
-        for alert in alerts
+        for alert in alerts.values()
     )
 
 

@@ -13,27 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from ml.agreement import adjusted_rand_index
-from ml.clusterers import NOISE, FloatArray, IntArray
+from ml.clusterers import NOISE, IntArray
 from ml.features import RawColumns
-from ml.quality import QualityBaseline, QualityLevel, compare_quality, refit
-from ml.row_samples import sample_rows
+from ml.quality import QualityBaseline, QualityLevel, compare_quality, could_see
 from ml.scored import Scored
 from ml.separation import separation
+from ml.stability import stability
 from modelregistry.artifacts import TrainedModel
 from modelregistry.models import ModelVersion
 from monitoring.alerts import Condition, Level
-from monitoring.models import AlertKind, DriftReport, QualityPoint
+from monitoring.drift_alerts import half_an_interval
+from monitoring.drift_troubles import COMPARABLE_SHARE
+from monitoring.models import Alert, AlertKind, DriftReport, QualityPoint
 from segments.assignment import SegmentLabels
 
 BASELINE = "baseline"
 """Where the metrics of a version have what its silhouette is compared with."""
 NOISE_KEY = str(NOISE)
 """Noise among the shares of segments."""
-MAX_STABILITY_ROWS = 2_000
-N_REFITS = 8
-"""Refits a stability is the mean of: its standard error is then about .02."""
-MIN_STABILITY_CUSTOMERS = 50
 MEASURES = (
     *("silhouette", "davies_bouldin", "calinski_harabasz"),
     *("inertia_per_customer", "noise_share", "stability"),
@@ -98,7 +95,11 @@ def measure(
         calinski_harabasz=apart.calinski_harabasz,
         inertia_per_customer=apart.inertia_per_customer,
         noise_share=float(1.0 - clustered.mean()),
-        stability=_stability(version, model, X, scored.labels) if with_stability else None,
+        stability=stability(
+            X, scored.labels, model.clusters, version.parameters, n_rows=version.n_customers
+        )
+        if with_stability
+        else None,
         shares=_shares(scored.labels, labels),
         level=change.level,
         sentence=change.sentence,
@@ -123,36 +124,6 @@ def _shares(clusters: IntArray, labels: SegmentLabels) -> dict[str, float]:
     return shares
 
 
-def _stability(
-    version: ModelVersion, model: TrainedModel, X: FloatArray, clusters: IntArray
-) -> float | None:
-    """Mean adjusted Rand index of the fixed clusters with those of refits on bootstraps.
-
-    Source: Hennig (2007), Cluster-wise assessment of cluster stability; of the whole clustering as
-    Fang and Wang (2012), Selection of the number of clusters via the bootstrap method.
-    """
-    if len(X) < MIN_STABILITY_CUSTOMERS:
-        return None
-    random_state = int(version.parameters.get("random_state", 0))
-    rows = sample_rows(len(X), MAX_STABILITY_ROWS, random_state=random_state)
-    sample, own = (X, clusters) if rows is None else (X[rows], clusters[rows])
-    rng = np.random.default_rng(random_state)
-    agreements = []
-    for _ in range(N_REFITS):
-        drawn = sample[rng.integers(len(sample), size=len(sample))]
-        again = refit(drawn, model.clusters, version.parameters, n_rows=version.n_customers)
-        found = np.full(len(own), NOISE) if again is None else again.predict(sample).labels
-        agreements.append(adjusted_rand_index(_contingency(own, found)))
-    return float(np.mean(agreements))
-
-
-def _contingency(one: IntArray, other: IntArray) -> IntArray:
-    n_groups = (int(one.max()) + 2, int(other.max()) + 2)
-    counts = np.zeros(n_groups, dtype=np.int64)
-    np.add.at(counts, (one - NOISE, other - NOISE), 1)
-    return counts
-
-
 # What is made of it.
 
 
@@ -170,9 +141,17 @@ def warned_before(version: ModelVersion, *, source: str, before: datetime) -> bo
     return last is not None and last.level in (QualityLevel.WARNING, QualityLevel.ALARM)
 
 
-def quality_condition(point: QualityPoint) -> Condition:
-    """What a point says of quality loss."""
+def quality_condition(point: QualityPoint, *, report: DriftReport) -> Condition:
+    """What the point of a report says of quality loss, of customers of the report's source.
+
+    As with drift, what a file says of its customers resolves nothing of the stored ones; nor does
+    a check that found nothing, but of too few customers to find what the alert tells of.
+    """
     version = point.version
+    key = f"{AlertKind.QUALITY}:{version.model_type}:{report.source}"
+    level = Level(point.level)
+    if level == Level.OK and not _would_show(key, point, report):
+        level = Level.UNKNOWN
     trained = baseline_of(version)
     facts = [("Customers", f"{point.n_customers:,}")]
     if point.silhouette is not None and trained is not None:
@@ -185,8 +164,8 @@ def quality_condition(point: QualityPoint) -> Condition:
         facts.append(("Stability", f"{point.stability:.2f}"))
     return Condition(
         kind=AlertKind.QUALITY,
-        key=f"{AlertKind.QUALITY}:{version.model_type}",
-        level=Level(point.level),
+        key=key,
+        level=level,
         title=f"Quality loss: {version}",
         summary=f"{version} segments current customers less well. {point.sentence}",
         advice=(
@@ -195,8 +174,30 @@ def quality_condition(point: QualityPoint) -> Condition:
         ),
         model_type=version.model_type,
         version=version,
-        report=point.report,
+        report=report,
         facts=tuple(facts),
+        apart=half_an_interval(report),
+    )
+
+
+def _would_show(key: str, point: QualityPoint, report: DriftReport) -> bool:
+    """Whether the loss that an open alert tells of would most likely show in a point; one query.
+
+    In one of hardly fewer customers it would, or is told no less than then.
+    """
+    of_alert = Alert.objects.unresolved().filter(key=key)
+    told = QualityPoint.objects.filter(version=point.version, report__alerts__in=of_alert).first()
+    trained = baseline_of(point.version)
+    if told is None or told.silhouette is None or trained is None or point.silhouette_se is None:
+        return True
+    if point.n_silhouette >= COMPARABLE_SHARE * told.n_silhouette:
+        return True
+    return could_see(
+        trained.expected(told.n_silhouette) - told.silhouette,
+        trained,
+        point.silhouette_se,
+        threshold=report.threshold,
+        checks_per_year=report.arguments["checks_per_year"],
     )
 
 

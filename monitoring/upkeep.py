@@ -11,6 +11,7 @@ from modelregistry import activation
 from monitoring import alerts, outbox, serving
 from monitoring.artifact_watch import ArtifactWatch
 from monitoring.conditions import conditions
+from monitoring.delivery_watch import delivery_conditions
 from monitoring.drift_check import CheckTerms
 from monitoring.models import Alert, MonitoringPolicy
 
@@ -24,6 +25,7 @@ def look_at_conditions(
     found = [
         *watch.conditions(versions, directory=terms.directory),
         *conditions(versions, policy=policy, default_hours=terms.default_hours, at=at),
+        *delivery_conditions(terms.channels, at=at),
     ]
     with transaction.atomic():
         changed = alerts.resolve_superseded(at=at, by=by)

@@ -9,6 +9,7 @@ from typing import Any
 from django.urls import reverse
 from django.utils import timezone
 
+from access.figures import figure
 from monitoring.models import QualityPoint, ServingHour, ServingMark
 from monitoring.quality_page import MAX_POINTS, MAX_SEGMENTS, N_ROWS
 from monitoring.serving import whole_hour
@@ -135,6 +136,18 @@ def test_serving_figures_are_drawn_by_the_hour(trained: TrainedModels) -> None:
     )
     assert (requests, customers, errors) == ([4], [400], [0, 2])
     assert all(9.9 < value < 10.4 for value in latency)
+
+
+def test_the_stability_of_training_is_on_both_pages_of_a_version(trained: TrainedModels) -> None:
+    make_point(trained, stability=0.5)
+    trained_at = figure(trained.kmeans.metrics["stability"])
+    version = reverse("admin:modelregistry_modelversion_change", args=[trained.kmeans.pk])
+
+    context = staff(VIEW, "modelregistry.view_modelversion").get(url_of(trained)).context
+
+    assert ("Stability", figure(0.5), f"{trained_at} at training") in context["tiles"]
+    page = staff("modelregistry.view_modelversion", name="bea").get(version).content.decode()
+    assert f"<dt>Stability</dt><dd>{trained_at}" in page
 
 
 def test_a_point_leads_to_the_page_of_its_version(trained: TrainedModels) -> None:

@@ -197,9 +197,8 @@ def test_since_looks_further_back(trained: TrainedModels) -> None:
     assert run("--no-email", "--since", since)[0] == 0
 
 
-def test_a_file_can_be_compared(trained: TrainedModels, tmp_path: Path) -> None:
-    records = make_records(n_customers=200, random_state=5)
-    path = tmp_path / "current.csv"
+def make_file(directory: Path, records: list[dict[str, Any]]) -> Path:
+    path = directory / "current.csv"
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(records[0]))
         writer.writeheader()
@@ -207,6 +206,11 @@ def test_a_file_can_be_compared(trained: TrainedModels, tmp_path: Path) -> None:
             {k: str(v).lower() if isinstance(v, bool) else v for k, v in record.items()}
             for record in records
         )
+    return path
+
+
+def test_a_file_can_be_compared(trained: TrainedModels, tmp_path: Path) -> None:
+    path = make_file(tmp_path, make_records(n_customers=200, random_state=5))
 
     code, out = run("--input", str(path), "--json", "--no-email")
 
@@ -216,6 +220,33 @@ def test_a_file_can_be_compared(trained: TrainedModels, tmp_path: Path) -> None:
         ("dbscan", "ok", 200), ("kmeans", "ok", 200)
     ]  # fmt: skip
     assert {r.source for r in DriftReport.objects.all()} == {"file"}
+
+
+def test_the_wrong_file_is_refused_with_what_it_lacks_and_raises_no_alert(
+    trained: TrainedModels, tmp_path: Path
+) -> None:
+    path = make_file(tmp_path, [{"customer_id": f"C{n}", "voltage": n * 1.5} for n in range(60)])
+
+    code, out = run("--input", str(path), "--no-email", "--quiet")
+
+    assert code == 1
+    assert "kmeans: not checked." in out and "dbscan: not checked." in out
+    for feature in trained.kmeans.schema["features"]:
+        assert feature["name"] in out
+    assert not DriftReport.objects.exists() and not Alert.objects.exists()
+    entries = AuditEntry.objects.filter(action="drift.checked", outcome="refused")
+    assert sorted(entries.values_list("target_id", flat=True)) == ["dbscan", "kmeans"]
+    assert json.loads(entries[0].details) == {"code": "wrong-customers"}
+
+
+def test_a_file_that_lost_one_column_is_a_finding(trained: TrainedModels, tmp_path: Path) -> None:
+    records = make_records(n_customers=200, random_state=5)
+    path = make_file(tmp_path, [{k: v for k, v in r.items() if k != "orders"} for r in records])
+
+    code, out = run("--input", str(path), "--no-email", "--model-type", "kmeans")
+
+    assert code == EXIT_DRIFT
+    assert "orders (gone)" in out
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,48 @@ def test_a_value_of_the_wrong_kind_is_a_signal_and_not_an_error(
     assert response.json()["verdict"] == "insufficient_data"
 
 
+def test_customers_without_most_of_the_features_are_refused_and_these_named(
+    trained: TrainedModels, api: Client
+) -> None:
+    body = [{"customer_id": f"C{n}", "voltage": n} for n in range(60)]
+
+    with one_entry(action="drift.checked", outcome="refused", status_code=400):
+        response = post(api, body)
+
+    answer = problem_of(response, status=400, code="invalid-records")
+    names = [feature["name"] for feature in trained.kmeans.schema["features"]]
+    assert answer["errors_total"] == len(names)
+    assert [error["detail"] for error in answer["errors"]] == [
+        f"no customer has {n}" for n in names
+    ]
+    assert {(error["pointer"], error["code"]) for error in answer["errors"]} == {
+        ("#", "missing-feature")
+    }
+    assert not DriftReport.objects.exists()
+
+
+def test_half_of_the_features_are_enough_to_compare(trained: TrainedModels, api: Client) -> None:
+    names = [feature["name"] for feature in trained.kmeans.schema["features"]]
+    kept = names[: -(-len(names) // 2)]
+
+    def answer(n_kept: int) -> int:
+        body = [{name: record[name] for name in kept[:n_kept]} for record in others(60)]
+        return int(post(api, body).status_code)
+
+    assert answer(len(kept)) == 200
+    assert answer(len(kept) - 1) == 400
+
+
+def test_a_feature_that_is_named_and_empty_is_no_wrong_column(
+    trained: TrainedModels, api: Client
+) -> None:
+    names = [feature["name"] for feature in trained.kmeans.schema["features"]]
+
+    body = post(api, [dict.fromkeys(names)] * 60).json()
+
+    assert body["verdict"] == "drift"
+
+
 @pytest.mark.parametrize(
     "query", ["?model_type=lda", "?model_type=", "?type=kmeans", "?model_type=kmeans%00"]
 )

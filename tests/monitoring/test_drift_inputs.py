@@ -56,8 +56,14 @@ def test_a_report_is_made_again_to_the_last_bit(trained: TrainedModels, model_ty
 
 def test_a_report_of_odd_customers_is_made_again_too(trained: TrainedModels) -> None:
     check(records=make_records(n_customers=200, random_state=9))
+    nothing = dict.fromkeys(feature["name"] for feature in trained.kmeans.schema["features"])
     odd = [
-        {"orders": str(n), "channel": "never seen", "signed_up_on": None if n % 2 else "2026-01-01"}
+        nothing
+        | {
+            "orders": str(n),
+            "channel": "never seen",
+            "signed_up_on": None if n % 2 else "2026-01-01",
+        }
         for n in range(80)
     ]
 

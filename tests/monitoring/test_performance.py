@@ -13,12 +13,12 @@ from django.conf import settings
 from ml.clusterers import NOISE
 from ml.evaluation import evaluate
 from ml.scored import Scored, score
+from ml.stability import MAX_STABILITY_ROWS
 from modelregistry import activation
 from modelregistry.models import ModelVersion
 from monitoring.alerts import Level
 from monitoring.models import AlertKind, DriftReport, QualityPoint
 from monitoring.performance import (
-    MAX_STABILITY_ROWS,
     Watch,
     baseline_of,
     measure,
@@ -28,6 +28,7 @@ from monitoring.performance import (
 )
 from segments.assignment import SegmentLabels
 from tests.factories import TrainedModels, make_records
+from tests.monitoring.alert_rows import make_alert
 
 AT = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 WATCH = Watch(threshold=0.05, checks_per_year=52.0, warned_before=False)
@@ -61,6 +62,24 @@ def saved(version: ModelVersion, **fields: Any) -> QualityPoint:
         **fields,
     }
     return QualityPoint.objects.create(version=version, **values)
+
+
+def reported(version: ModelVersion, *, source: str = "stored") -> DriftReport:
+    return DriftReport.objects.create(
+        model_type=version.model_type,
+        version=version,
+        verdict="ok",
+        summary="-",
+        source=source,
+        n_reference=1,
+        n_seen=1,
+        n_current=1,
+        threshold=0.05,
+        arguments={"checks_per_year": 52.0},
+        report={},
+        created_at=AT,
+        created_by="tests",
+    )
 
 
 @pytest.mark.parametrize("model_type", ["kmeans", "dbscan"])
@@ -99,16 +118,16 @@ def test_new_customers_of_the_same_kind_are_fine_and_others_are_not(
 
 
 @pytest.mark.parametrize("model_type", ["kmeans", "dbscan"])
-def test_stability_is_an_agreement_and_the_same_each_time(
+def test_the_training_customers_are_as_stable_as_at_training(
     trained: TrainedModels, model_type: str
 ) -> None:
     version = getattr(trained, model_type)
 
-    first, second = (measured(version, trained.records, with_stability=True) for _ in range(2))
+    point = measured(version, trained.records, with_stability=True)
 
-    assert first is not None and second is not None
-    assert first.stability == second.stability
-    assert first.stability is not None and 0.2 < first.stability <= 1.0
+    assert point is not None and point.stability is not None
+    assert point.stability == pytest.approx(version.metrics["stability"], abs=0.01)
+    assert 0.2 < point.stability <= 1.0
 
 
 def test_few_customers_make_a_point_without_a_verdict(trained: TrainedModels) -> None:
@@ -196,29 +215,56 @@ def test_a_condition_names_the_version_and_its_figures(trained: TrainedModels) -
         sentence="Worse.",
     )
 
-    condition = quality_condition(point)
+    condition = quality_condition(point, report=reported(trained.kmeans))
 
     assert (condition.kind, condition.level) == (AlertKind.QUALITY, Level.ALARM)
+    assert condition.key == "quality:kmeans:stored"
     assert (condition.version, condition.model_type) == (trained.kmeans, "kmeans")
     assert condition.summary.endswith("Worse.")
     assert ("Silhouette now", "0.100 ± 0.010") in condition.facts
 
 
-def test_the_check_before_of_the_same_source_is_asked(trained: TrainedModels) -> None:
-    report = DriftReport.objects.create(
-        model_type="kmeans",
+@pytest.mark.parametrize(
+    ("n", "error", "state", "level"),
+    [
+        (1_000, 0.01, "firing", Level.OK),
+        (500, 0.06, "firing", Level.OK),  # hardly fewer
+        (60, 0.06, "firing", Level.UNKNOWN),
+        (60, 0.01, "firing", Level.OK),  # few, and yet enough for so large a loss
+        (60, 0.06, "resolved", Level.OK),  # nothing is left to resolve
+    ],
+)
+def test_a_check_that_could_not_see_the_loss_resolves_nothing(
+    trained: TrainedModels, n: int, error: float, state: str, level: Level
+) -> None:
+    baseline = baseline_of(trained.kmeans)
+    assert baseline is not None
+    first, later = reported(trained.kmeans), reported(trained.kmeans)
+    lost = baseline.expected(1_000) - 0.1
+    saved(trained.kmeans, report=first, level="alarm", silhouette=lost, n_silhouette=1_000)
+    made = make_alert(
+        key="quality:kmeans:stored",
+        kind=AlertKind.QUALITY,
         version=trained.kmeans,
-        verdict="ok",
-        summary="-",
-        source="stored",
-        n_reference=1,
-        n_seen=1,
-        n_current=1,
-        threshold=0.05,
-        report={},
-        created_at=AT,
-        created_by="tests",
+        report=first,
+        state=state,
+        resolved_at=AT if state == "resolved" else None,
     )
+    point = saved(
+        trained.kmeans,
+        report=later,
+        silhouette=baseline.expected(n),
+        silhouette_se=error,
+        n_silhouette=n,
+    )
+
+    condition = quality_condition(point, report=later)
+
+    assert (condition.key, condition.level) == (made.key, level)
+
+
+def test_the_check_before_of_the_same_source_is_asked(trained: TrainedModels) -> None:
+    report = reported(trained.kmeans)
     saved(trained.kmeans, level="warning", report=report, measured_at=AT - timedelta(days=3))
     saved(trained.kmeans, level="unknown", report=report, measured_at=AT - timedelta(days=2))
     saved(trained.kmeans, level="ok", report=report, measured_at=AT)
@@ -236,7 +282,8 @@ def test_a_series_begins_at_training(trained: TrainedModels) -> None:
 
     training, *points = series(trained.kmeans, limit=2)
 
-    assert training["silhouette"] == trained.kmeans.metrics["silhouette"]
+    for name in ("silhouette", "stability"):
+        assert training[name] == trained.kmeans.metrics[name] is not None
     assert training["measured_at"] == trained.kmeans.trained_at
     assert [point["n_customers"] for point in points] == [1, 2]
     assert points[0].keys() == training.keys()

@@ -12,7 +12,7 @@ from access.scopes import Scope
 from modelregistry.models import ModelVersion
 from monitoring.models import QualityPoint
 from tests.expectations import errors_of, one_entry, problem_of
-from tests.factories import TrainedModels, make_key
+from tests.factories import TrainedModels, make_client
 
 AT = datetime(2026, 11, 1, 6, tzinfo=UTC)
 # The key, the active version, its segments at training, the points, the audit entry.
@@ -79,7 +79,7 @@ def test_a_version_that_is_named_shows_its_own_series(trained: TrainedModels, ap
 def test_the_queries_do_not_grow_with_the_points(
     trained: TrainedModels, django_assert_num_queries: Any
 ) -> None:
-    client = Client(headers={"X-API-Key": make_key(scopes=[Scope.MODELS_READ])[1]})
+    client = make_client(scopes=[Scope.MODELS_READ])
 
     for _ in range(2):
         with django_assert_num_queries(N_QUERIES):

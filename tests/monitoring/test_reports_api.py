@@ -12,7 +12,7 @@ from django.test import Client
 from access.scopes import Scope
 from monitoring.models import Alert, AlertKind, DriftInput, DriftReport
 from tests.expectations import errors_of, one_entry, problem_of
-from tests.factories import TrainedModels, make_key
+from tests.factories import TrainedModels, make_client
 
 AT = datetime(2026, 11, 1, 6, tzinfo=UTC)
 NO_ONE = 10**9
@@ -156,7 +156,7 @@ def test_a_query_that_makes_no_sense_is_refused_and_not_echoed(
 def test_a_list_costs_the_same_however_long_it_is(
     trained: TrainedModels, reports: Sequence[DriftReport], django_assert_num_queries: Any
 ) -> None:
-    client = Client(headers={"X-API-Key": make_key(scopes=[Scope.DRIFT_READ])[1]})
+    client = make_client(scopes=[Scope.DRIFT_READ])
 
     for limit in (1, 100):
         with django_assert_num_queries(N_QUERIES_OF_A_PAGE) as queries:
@@ -173,7 +173,7 @@ def test_one_report_is_whole_with_its_alerts(
         kind=AlertKind.DRIFT, key="drift kmeans", report=report, raised_at=AT, last_seen_at=AT
     )
     DriftInput.objects.create(report=report, content=b"columns", n_rows=200)
-    client = Client(headers={"X-API-Key": make_key(scopes=[Scope.DRIFT_READ])[1]})
+    client = make_client(scopes=[Scope.DRIFT_READ])
 
     with django_assert_num_queries(N_QUERIES_OF_A_REPORT):
         body = client.get(f"/monitor/drift/{report.pk}").json()

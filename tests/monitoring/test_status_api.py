@@ -81,7 +81,8 @@ def test_the_quality_is_shown_beside_that_of_training(trained: TrainedModels, ap
     quality = api.get("/model/status/kmeans").json()["quality"]
 
     training = quality["training"]
-    assert training["silhouette"] == trained.kmeans.metrics["silhouette"]
+    for name in ("silhouette", "stability"):
+        assert training[name] == trained.kmeans.metrics[name] is not None
     assert sum(training["shares"].values()) == pytest.approx(1.0)
     assert [point["level"] for point in quality["series"]] == ["ok", "alarm"]
     assert quality["latest"] == quality["series"][-1]
