@@ -9,19 +9,35 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django_q.models import Failure, OrmQ, Schedule, Success
 from rest_framework_api_key.models import APIKey as StockApiKey
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
-from access.keys import issue, refuse_past_expiry, revoke
+from access.keys import (
+    MAX_OVERLAP_HOURS,
+    OVERLAP_HOURS,
+    issue,
+    refuse_past_expiry,
+    revoke,
+    rotate,
+)
 from access.models import ApiKey
 from access.scopes import Scope
-from access.staff import ReadOnlyAdmin, RecordedChanges, StaffRequest, actor_of, require
+from access.staff import (
+    ReadOnlyAdmin,
+    RecordedChanges,
+    StaffRequest,
+    actor_of,
+    require,
+    submitted,
+)
 
 # Our keys are `access.ApiKey`; the library's own table is not used.
 admin.site.unregister(StockApiKey)
@@ -34,6 +50,15 @@ admin.site.unregister(Group)
 
 SCOPE_PERMISSIONS = {Scope.AUDIT_READ: "audit.view_auditentry"}
 """What staff must be allowed themselves to put the scope into the hands of a key."""
+
+
+def scopes_withheld_from(request: HttpRequest) -> frozenset[str]:
+    """What this member of staff may not hand out."""
+    return frozenset(
+        scope
+        for scope, permission in SCOPE_PERMISSIONS.items()
+        if not request.user.has_perm(permission)
+    )
 
 
 class ApiKeyForm(forms.ModelForm):
@@ -66,13 +91,25 @@ class ApiKeyForm(forms.ModelForm):
         return expires_at
 
 
+class RotateForm(forms.Form):
+    overlap_hours = forms.IntegerField(
+        label="Hours until the old key ends",
+        initial=OVERLAP_HOURS,
+        min_value=0,
+        max_value=MAX_OVERLAP_HOURS,
+        widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "numeric"}),
+        help_text="Both keys work until then; 0 ends the old one now.",
+    )
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnlyAdmin):
-    """Keys are issued and revoked, never edited: their users would not notice a change."""
+    """Keys are issued, rotated and revoked, never edited: their users would not notice a change."""
 
     form = ApiKeyForm
     page_template = "api_key.html"
-    list_display = ["name", "prefix", "scope_names", "rate", "created", "expiry_date", "status"]
+    list_display = ["name", "prefix", "status", "scope_names", "rate", "expires", "last_used"]
+    list_select_related = ["rotated_to"]
     list_filter = ["revoked"]
     search_fields = ["name", "prefix"]
     ordering = ["-created", "prefix"]
@@ -80,24 +117,33 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
     @display(description="scopes")
     def scope_names(self, key: ApiKey) -> str:
-        return ", ".join(key.scopes) or "none"
+        return format_html('<span class="seg-cell">{}</span>', ", ".join(key.scopes) or "none")
 
-    @display(description="status", label={"usable": "success", "revoked": "danger"})
+    @display(description="expires", ordering="expiry_date")
+    def expires(self, key: ApiKey) -> Any:
+        return key.expiry_date or "never"
+
+    @display(description="last used", ordering="last_used_at")
+    def last_used(self, key: ApiKey) -> Any:
+        return key.last_used_at or "never"
+
+    @display(
+        description="status",
+        label={"usable": "success", "rotated": "warning", "revoked": "danger"},
+    )
     def status(self, key: ApiKey) -> str:
         if key.revoked:
             return "revoked"
-        return "expired" if key.has_expired else "usable"
+        if key.has_expired:
+            return "expired"
+        return "rotated" if successor_of(key) else "usable"
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("access.add_apikey")
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> type[ApiKeyForm]:
         form: type[ApiKeyForm] = super().get_form(request, *args, **kwargs)  # this request's own
-        form.withheld_scopes = frozenset(
-            scope
-            for scope, permission in SCOPE_PERMISSIONS.items()
-            if not request.user.has_perm(permission)
-        )
+        form.withheld_scopes = scopes_withheld_from(request)
         return form
 
     def add_view(
@@ -131,18 +177,61 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             "facts": [
                 ("Prefix", obj.prefix),
                 ("Status", self.status(obj)),
-                ("Scopes", self.scope_names(obj)),
+                ("Scopes", ", ".join(obj.scopes) or "none"),
                 ("Rate", obj.rate or "the default"),
                 ("Created", obj.created),
-                ("Expires", obj.expiry_date or "never"),
+                ("Expires", self.expires(obj)),
+                ("Last used", self.last_used(obj)),
+                ("Takes the place of", link_to(obj.rotated_from)),
+                ("Gives way to", link_to(successor_of(obj))),
             ],
+            "may_rotate": self.status(obj) == "usable" and may_rotate(request, obj),
             "may_revoke": not obj.revoked and request.user.has_perm("access.change_apikey"),
         }
 
     def get_urls(self) -> list[URLPattern]:
         revoke_view = self.admin_site.admin_view(self.revoke_view)
-        mine = [path("<path:object_id>/revoke/", revoke_view, name="access_apikey_revoke")]
+        rotate_view = self.admin_site.admin_view(self.rotate_view)
+        mine = [
+            path("<path:object_id>/revoke/", revoke_view, name="access_apikey_revoke"),
+            path("<path:object_id>/rotate/", rotate_view, name="access_apikey_rotate"),
+        ]
         return [*mine, *super().get_urls()]
+
+    def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        key = self.found(request, object_id)
+        if key is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if not may_rotate(request, key):
+            raise PermissionDenied
+        form = RotateForm(submitted(request))
+        if form.is_valid():
+            try:
+                new, secret = rotate(key, by=actor_of(request), **form.cleaned_data)
+            except ValidationError as refusal:
+                form.add_error(None, refusal)
+            else:
+                key.refresh_from_db()
+                return self.page(
+                    request,
+                    "api_key_issued.html",
+                    title=f"{new.name} is rotated",
+                    object=new,
+                    secret=secret,
+                    old=key,
+                )
+        return self.page(
+            request,
+            "form.html",
+            title=f"Rotate {key.name}",
+            intro=[
+                f"A new key with the same name, scopes and rate takes the place of {key.prefix}. "
+                "Give it to whoever uses the old one before that ends."
+            ],
+            form=form,
+            button="Issue the new key",
+            back=reverse("admin:access_apikey_change", args=[key.pk]),
+        )
 
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         require(request, "access.change_apikey")
@@ -164,6 +253,23 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             danger=True,
             back=page,
         )
+
+
+def successor_of(key: ApiKey) -> ApiKey | None:
+    return getattr(key, "rotated_to", None)  # without one, the reverse side is an AttributeError
+
+
+def link_to(key: ApiKey | None) -> str:
+    if key is None:
+        return "no other key"
+    page = reverse("admin:access_apikey_change", args=[key.pk])
+    return format_html('<a href="{}">{}</a>', page, key.pk)
+
+
+def may_rotate(request: HttpRequest, key: ApiKey) -> bool:
+    """It ends one key and shows the secret of another, with all the scopes of the first."""
+    is_staff_for_it = request.user.has_perms(["access.add_apikey", "access.change_apikey"])
+    return is_staff_for_it and not scopes_withheld_from(request) & set(key.scopes)
 
 
 class ChangedBySuperusers:

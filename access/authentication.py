@@ -1,14 +1,13 @@
-"""Who calls: the key in `X-API-Key` (or `Authorization: Api-Key`), read once per request.
+"""Who calls: an API key or an access token, read once per request.
 
-A missing key is anonymous; a key that is unknown, wrong, expired or revoked is one and the same
-401, and costs the same work.
+None is anonymous; a key that is unknown, wrong, expired or revoked, and a token that is bad or
+whose key is, are one and the same 401. For keys it costs the same work, too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -16,23 +15,31 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from access import tokens
+from access.key_format import KEY_ID, SECRET_LENGTH, key_id_of, key_text
 from access.models import ApiKey
 from access.scopes import ALL_SCOPES
 
 BOOTSTRAP_ID = "bootstrap"
-MAX_KEY_LENGTH = 200
-PREFIX = re.compile(r"[A-Za-z0-9]{1,16}")
-NO_KEY_HASH = ApiKey.objects.key_generator.hash("no such key")
+BOOTSTRAP_LABEL = "API_KEY of the environment"
+NO_KEY_ID = "no-key--"
+"""No key has it: ids are letters and digits."""
+NO_KEY = key_text(NO_KEY_ID, "x" * SECRET_LENGTH)
+NO_KEY_HASH = ApiKey.objects.key_generator.hash(NO_KEY)
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A verified key: `id` is its public prefix; `rate` is empty for the default."""
+    """A verified key, or a token in its place: `id` is the key's public prefix.
+
+    `rate` is empty for the default.
+    """
 
     id: str
     label: str
     scopes: frozenset[str]
     rate: str = ""
+    is_token: bool = False
 
     is_authenticated = True
 
@@ -41,39 +48,63 @@ class ApiKeyAuthentication(BaseAuthentication):
     """Puts a `Credential` on `request.user` and `request.auth`."""
 
     def authenticate(self, request: Request) -> tuple[Credential, Credential] | None:
-        key = key_of(request)
-        if key is None:
-            return None
-        credential = verify(key)
+        key = request.META.get(settings.API_KEY_CUSTOM_HEADER)
+        if key is not None:
+            credential = verify(key)
+        else:
+            scheme, _, sent = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+            verifier = {"api-key": verify, "bearer": verify_token}.get(scheme.lower())
+            if verifier is None:
+                return None
+            credential = verifier(sent.strip())
         if credential is None:
-            raise AuthenticationFailed("The API key is not valid.", code="invalid-key")
+            raise AuthenticationFailed("The API key or token is not valid.", code="invalid-key")
         return credential, credential
 
     def authenticate_header(self, request: Request) -> str:
-        return 'Api-Key realm="Customer Segmentation API"'
-
-
-def key_of(request: Request) -> str | None:
-    key = request.META.get(settings.API_KEY_CUSTOM_HEADER)
-    if key is None:
-        scheme, _, rest = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-        key = rest.strip() if scheme.lower() == "api-key" else None
-    return key
+        realm = 'realm="Customer Segmentation API"'
+        return f"Api-Key {realm}, Bearer {realm}"
 
 
 def verify(key: str) -> Credential | None:
-    """The credential behind a key, or None. One query, none for the bootstrap key."""
+    """The credential behind a key, or None. One query, none for the bootstrap key.
+
+    A typo is refused by its checksum; a key that there is not is looked up in its place, so that
+    every refusal takes the same time and no part of a typo gets into a query.
+    """
     if hmac.compare_digest(_digest(key), _digest(settings.API_KEY)):
-        return Credential(BOOTSTRAP_ID, "API_KEY of the environment", ALL_SCOPES)
-    if len(key) > MAX_KEY_LENGTH:
-        return None
-    prefix = key.partition(".")[0]
-    # PostgreSQL takes no NUL in a query, and no prefix of ours holds anything unusual.
-    stored = ApiKey.objects.usable(prefix) if PREFIX.fullmatch(prefix) else None
+        return Credential(BOOTSTRAP_ID, BOOTSTRAP_LABEL, ALL_SCOPES)
+    key_id = key_id_of(key)
+    if key_id is None:
+        key_id, key = NO_KEY_ID, NO_KEY
+    stored = ApiKey.objects.usable(key_id)
     hashed = NO_KEY_HASH if stored is None else stored.hashed_key
     if not ApiKey.objects.key_generator.verify(key, hashed) or stored is None:
         return None
     return Credential(stored.prefix, stored.name, stored.scopes, stored.rate)
+
+
+def verify_token(token: str) -> Credential | None:
+    """The credential of a token's key as the key is now, with no scope that either lacks."""
+    claims = tokens.read(token)
+    if claims is None:
+        return None
+    if claims.key_id == BOOTSTRAP_ID:
+        if not hmac.compare_digest(claims.mark, tokens.mark_of(settings.API_KEY)):
+            return None
+        name, scopes, rate = BOOTSTRAP_LABEL, ALL_SCOPES, ""
+    else:
+        stored = ApiKey.objects.usable(claims.key_id) if KEY_ID.fullmatch(claims.key_id) else None
+        if stored is None:
+            return None
+        name, scopes, rate = stored.name, stored.scopes, stored.rate
+    return Credential(claims.key_id, f"{name} (token)", scopes & claims.scopes, rate, is_token=True)
+
+
+def issue_token(credential: Credential, scopes: frozenset[str]) -> tokens.IssuedToken:
+    """A token in place of a verified key; one for the bootstrap key ends when API_KEY changes."""
+    mark = tokens.mark_of(settings.API_KEY) if credential.id == BOOTSTRAP_ID else ""
+    return tokens.issue(key_id=credential.id, scopes=scopes, mark=mark)
 
 
 def _digest(text: str) -> bytes:

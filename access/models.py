@@ -9,8 +9,10 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import connection, models
 from django.utils import timezone
+from rest_framework_api_key.crypto import KeyGenerator
 from rest_framework_api_key.models import AbstractAPIKey, BaseAPIKeyManager
 
+from access.key_format import SECRET_LENGTH, key_id_of, key_text
 from access.rates import RATE, RATE_FORM
 from access.scopes import ALL_SCOPES
 
@@ -43,7 +45,25 @@ class UsableKey:
     rate: str
 
 
+class ApiKeyGenerator(KeyGenerator):
+    """Keys in our form, hashed the library's way."""
+
+    def generate(self) -> tuple[str, str, str]:
+        prefix = self.get_prefix()
+        key = key_text(prefix, self.get_secret_key())
+        return key, prefix, self.hash(key)
+
+
 class ApiKeyManager(BaseAPIKeyManager):
+    key_generator = ApiKeyGenerator(secret_key_length=SECRET_LENGTH)
+
+    def get_from_key(self, key: str) -> ApiKey:
+        """The library's look-up, for both forms of a key."""
+        found: ApiKey = self.get_usable_keys().get(prefix=key_id_of(key))
+        if not found.is_valid(key):
+            raise ApiKey.DoesNotExist
+        return found
+
     def usable(self, prefix: str) -> UsableKey | None:
         """The unrevoked, unexpired key with this prefix; its secret is not yet checked."""
         now = connection.ops.adapt_datetimefield_value(timezone.now())
@@ -68,9 +88,40 @@ class ApiKey(AbstractAPIKey):
         validators=[validate_rate],
         help_text="Requests per period, such as 600/m; empty for the default rate.",
     )
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    rotated_from = models.OneToOneField(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="rotated_to",
+    )
 
     objects = ApiKeyManager()  # type: ignore[assignment, misc]  # a manager may be replaced
 
     class Meta(AbstractAPIKey.Meta):
         verbose_name = "API key"
         verbose_name_plural = "API keys"
+
+
+class IdempotentRequest(models.Model):
+    """A POST with an Idempotency-Key: claimed, done together with its work, then answered.
+
+    `digest` is of the caller, the method, the path and the key; `fingerprint` of query and body.
+    `answer` is compressed, and null while there is none, when it was too large, or erased.
+    """
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    fingerprint = models.CharField(max_length=64)
+    holder = models.CharField(max_length=32)
+    request_id = models.CharField(max_length=64)
+    created_at = models.DateTimeField(db_index=True)
+    claimed_until = models.DateTimeField()
+    is_done = models.BooleanField(default=False)
+    status_code = models.PositiveSmallIntegerField(null=True)
+    location = models.CharField(max_length=500, blank=True)
+    answer = models.BinaryField(null=True)
+
+    def __str__(self) -> str:
+        return f"request {self.request_id}"

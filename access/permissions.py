@@ -15,9 +15,23 @@ class HasScope(BasePermission):
     """Refuses unless the credential carries the view's `scope`; fails closed without one."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        credential: Credential | None = request.auth  # type: ignore[assignment]  # not a Token
-        if credential is None:
-            raise NotAuthenticated("Send an API key in the X-API-Key header.", code="no-key")
-        if view.scope not in credential.scopes:
+        if view.scope not in credential_of(request).scopes:
             raise PermissionDenied(f"The key lacks the scope {view.scope}.", code="scope-missing")
         return True
+
+
+class IsKey(BasePermission):
+    """Refuses a token: whoever holds one must not make it last."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if credential_of(request).is_token:
+            raise PermissionDenied("Send the API key itself, not a token.", code="key-needed")
+        return True
+
+
+def credential_of(request: Request) -> Credential:
+    """Who calls. Raises NotAuthenticated for nobody."""
+    credential: Credential | None = request.auth  # type: ignore[assignment]  # not a Token
+    if credential is None:
+        raise NotAuthenticated("Send an API key in the X-API-Key header.", code="no-key")
+    return credential

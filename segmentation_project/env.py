@@ -18,6 +18,8 @@ from django.core.exceptions import ImproperlyConfigured
 from access.rates import RATE, RATE_FORM
 
 ADDRESS = re.compile(r"[^@\s<>]+@[^@\s<>]+|[^@<>]+ <[^@\s<>]+@[^@\s<>]+>")
+MIN_DISTINCT = 8
+"""Different characters in a secret; 32 random hexadecimal digits have fewer once in millions."""
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -94,6 +96,8 @@ class Environment:
             raise self.refusal(name, "still has the value of .env.example; set one of your own")
         if len(value) < min_length:
             raise self.refusal(name, f"must have at least {min_length} characters")
+        if len(set(value)) < MIN_DISTINCT or value in (value + value)[1:-1]:
+            raise self.refusal(name, "is easily guessed; `openssl rand -hex 64` makes a good one")
         return value
 
     def path(self, name: str, default: str, *, base: Path) -> Path:

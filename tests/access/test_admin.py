@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from access.authentication import verify
+from access.keys import rotate
 from access.models import ApiKey
 from audit.models import AuditEntry
-from tests.factories import make_key
+from tests.factories import BY, make_key
 from tests.staff import PASSWORD, entries_after, last_entry_id, make_user, staff, superuser
 
 VIEW, ADD, CHANGE = "access.view_apikey", "access.add_apikey", "access.change_apikey"
@@ -100,6 +104,118 @@ def test_revoking_needs_its_permission(db: None, permissions: tuple[str, ...]) -
 
     assert response.status_code == 403
     assert verify(secret) is not None
+
+
+# -- rotation -----------------------------------------------------------------------------------
+
+
+def rotate_url(key: ApiKey) -> str:
+    return reverse("admin:access_apikey_rotate", args=[key.pk])
+
+
+def test_a_key_is_rotated_and_the_new_secret_shown_once(db: None) -> None:
+    key, old_secret = make_key(scopes=["predict"], rate="600/m")
+    client = staff(VIEW, ADD, CHANGE)
+    before = last_entry_id()
+
+    asked = client.get(rotate_url(key)).content.decode()
+    response = client.post(rotate_url(key), {"overlap_hours": "48"})
+
+    page = response.content.decode()
+    secret = re.search(r'id="secret">([^<]+)<', page)[1]
+    new = ApiKey.objects.exclude(pk=key.pk).get()
+    assert 'value="24"' in asked
+    assert verify(secret).id == new.pk
+    assert verify(old_secret) is not None
+    assert "no-store" in response.headers["Cache-Control"]
+    assert f"The old key {key.pk} works until" in page
+    (entry,) = entries_after(before)
+    assert (entry.action, entry.target_id, entry.actor_id) == ("api_key.rotated", key.pk, "ann")
+    assert secret[13:] not in entry.details
+    later = [client.get(page_of(each)).content.decode() for each in (key, new)]
+    assert f">{new.pk}</a>" in later[0] and f">{key.pk}</a>" in later[1]
+    assert secret[13:] not in "".join(later) + str(client.cookies) + str(dict(client.session))
+    assert rotate_url(key) not in later[0] and rotate_url(new) in later[1]
+
+
+def page_of(key: ApiKey) -> str:
+    return reverse("admin:access_apikey_change", args=[key.pk])
+
+
+@pytest.mark.parametrize("hours", ["-1", "721", "soon", ""])
+def test_a_bad_overlap_is_shown_at_its_field(db: None, hours: str) -> None:
+    key, _ = make_key(scopes=["predict"])
+
+    response = staff(VIEW, ADD, CHANGE).post(rotate_url(key), {"overlap_hours": hours})
+
+    assert response.context["form"].errors.keys() == {"overlap_hours"}
+    assert ApiKey.objects.count() == 1
+
+
+def test_a_page_sent_twice_rotates_once(db: None) -> None:
+    key, _ = make_key(scopes=["predict"])
+    client = staff(VIEW, ADD, CHANGE)
+    client.post(rotate_url(key), {"overlap_hours": "24"})
+
+    again = client.post(rotate_url(key), {"overlap_hours": "24"})
+
+    assert "rotate that one" in again.content.decode()
+    assert ApiKey.objects.count() == 2
+
+
+@pytest.mark.parametrize("permissions", [(), (VIEW,), (VIEW, ADD), (VIEW, CHANGE), (ADD, CHANGE)])
+def test_rotating_needs_its_permissions(db: None, permissions: tuple[str, ...]) -> None:
+    key, _ = make_key(scopes=["predict"])
+    client = staff(*permissions)
+
+    statuses = [
+        client.get(rotate_url(key)).status_code,
+        client.post(rotate_url(key), {"overlap_hours": "24"}).status_code,
+    ]
+
+    allowed = [200, 200] if permissions == (ADD, CHANGE) else [403, 403]  # to change is to view
+    assert statuses == allowed
+    assert ApiKey.objects.count() == (2 if permissions == (ADD, CHANGE) else 1)
+
+
+def test_only_who_reads_the_trail_may_rotate_a_key_that_does(db: None) -> None:
+    key, _ = make_key(scopes=["audit:read"])
+    without = staff(VIEW, ADD, CHANGE)
+    auditor = staff(VIEW, ADD, CHANGE, "audit.view_auditentry", name="auditor")
+
+    assert without.post(rotate_url(key), {"overlap_hours": "24"}).status_code == 403
+    assert rotate_url(key) not in without.get(page_of(key)).content.decode()
+    assert auditor.post(rotate_url(key), {"overlap_hours": "24"}).status_code == 200
+
+
+def test_the_list_tells_the_state_and_the_last_use_of_each_key(
+    db: None, django_assert_max_num_queries: Any
+) -> None:
+    for name, change in {
+        "fresh": {},
+        "used": {"last_used_at": timezone.now()},
+        "gone": {"revoked": True},
+        "over": {"expiry_date": timezone.now() - timedelta(days=1)},
+    }.items():
+        key, _ = make_key(scopes=["predict", "metrics"])
+        ApiKey.objects.filter(pk=key.pk).update(name=name, **change)
+    rotate(ApiKey.objects.get(name="used"), by=BY)
+    client = staff(VIEW)
+
+    with django_assert_max_num_queries(10):
+        page = client.get(reverse("admin:access_apikey_changelist")).content.decode()
+
+    text = " ".join(re.sub("<[^>]*>", " ", page).split())
+    states = re.findall(r"(\w+) \w{8} (\w+) metrics, predict", text)
+    assert sorted(states) == [
+        ("fresh", "usable"),
+        ("gone", "revoked"),
+        ("over", "expired"),
+        ("used", "rotated"),
+        ("used", "usable"),
+    ]
+    n_without_end, n_unused = 3, 4
+    assert len(re.findall(r"\bnever\b", text)) == n_without_end + n_unused
 
 
 def test_issuing_needs_its_permission(db: None) -> None:

@@ -21,7 +21,7 @@ def test_a_setting_that_makes_no_sense_is_one_line(command: str) -> None:
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "segmentation_project.settings",
         "API_KEY": "too-short",
-        "SECRET_KEY": "x" * 50,
+        "SECRET_KEY": "tests-sign-cookies-" + "x" * 50,
     }
 
     done = subprocess.run(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import io
 import logging
+from typing import Any
 
 import pytest
+from django.conf import settings
 
+from access.key_format import SECRET_LENGTH, key_text
 from segmentation_project.redaction import RedactingFilter, redact
 
 SECRET = "s3cret-Value.123"
 STORED = "AbCdEf12." + "x" * 32
+KEY = key_text("AbCdEf12", "x" * SECRET_LENGTH)
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJBYkNkRWYxMiJ9.c2lnbmF0dXJl"
 
 
 @pytest.mark.parametrize(
@@ -36,8 +41,24 @@ def test_secrets_are_cut_out(text: str) -> None:
     assert SECRET not in redact(text)
 
 
-def test_a_stored_key_is_cut_out_wherever_it_stands() -> None:
-    assert redact(f"somebody sent {STORED} as a name") == ("somebody sent [redacted key] as a name")
+@pytest.mark.parametrize("secret", [STORED, KEY, KEY[:-9], TOKEN])
+def test_a_key_or_token_is_cut_out_wherever_it_stands(secret: str) -> None:
+    assert redact(f"somebody sent {secret} as a name") == "somebody sent [redacted key] as a name"
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "API_KEY", "JWT_SECRET_KEY"])
+def test_a_secret_of_the_settings_is_cut_out_wherever_it_stands(name: str) -> None:
+    secret = getattr(settings, name)
+
+    assert redact(f"somebody sent {secret} as a name") == "somebody sent [redacted] as a name"
+
+
+def test_a_password_is_cut_out_unless_it_could_be_a_word(settings: Any) -> None:
+    settings.EMAIL_HOST_PASSWORD = "correct horse battery"
+    assert "horse" not in redact("535 no, not correct horse battery")
+
+    settings.EMAIL_HOST_PASSWORD = ""
+    assert redact("535 no") == "535 no"
 
 
 def test_plain_text_is_left_alone() -> None:

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import runpy
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ NONSENSE = {
     "DATABASE_URL": "mysql://root:very-secret@localhost/segments",
     "REDIS_URL": "http://:very-secret@localhost:6379",
     "RATE_LIMIT": "60 per minute",
+    "BAD_KEY_LIMIT": "0/m",
     "SMTP_PORT": "smtp",
     "SMTP_TLS": "starttls",
     "SMTP_FROM": "nobody at all",
@@ -111,6 +113,7 @@ NONSENSE = {
     "WEBHOOK_SECRET": "very-secret",
     "DRIFT_THRESHOLD": "5",
     "MONITORING_INTERVAL": "0",
+    "CHANGES_KEPT_DAYS": "0",
     "GATE_MAX_MOVED_SHARE": "1.5",
     "GATE_MAX_NOISE_SHARE": "none",
     "GATE_MAX_SILHOUETTE_DROP": "-0.1",
@@ -157,6 +160,37 @@ def test_links_lead_to_this_machine_unless_told_otherwise(monkeypatch: pytest.Mo
     monkeypatch.setenv("API_PORT", "8123")
 
     assert load_settings()["PUBLIC_URL"] == "http://localhost:8123"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "length", "is_sound"),
+    [("HS256", 31, False), ("HS256", 32, True), ("HS384", 47, False), ("HS384", 48, True),
+     ("HS512", 63, False), ("HS512", 64, True)],
+)  # fmt: skip
+def test_the_secret_of_tokens_is_as_long_as_their_hash(
+    algorithm: str, length: int, is_sound: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JWT_ALGORITHM", algorithm)
+    monkeypatch.setenv("JWT_SECRET_KEY", secrets.token_hex(64)[:length])
+
+    if is_sound:
+        assert len(load_settings()["JWT_SECRET_KEY"]) == length
+    else:
+        with pytest.raises(ImproperlyConfigured, match="^JWT_SECRET_KEY .* characters"):
+            load_settings()
+
+
+@pytest.mark.parametrize("secret", ["a" * 64, "ab" * 32, "1234567890" * 7, "aaaabbbbccccdddde" * 4])
+@pytest.mark.parametrize("name", ["SECRET_KEY", "API_KEY", "JWT_SECRET_KEY"])
+def test_a_secret_that_is_easily_guessed_is_refused(
+    name: str, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, secret)
+
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} .* is easily guessed") as refusal:
+        load_settings()
+
+    assert secret not in str(refusal.value)
 
 
 def test_a_webhook_needs_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
