@@ -10,6 +10,11 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.request import Request
 
+UNSEEN = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c"
+    r"\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+"""All but the tab and the ends of lines."""
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -37,11 +42,17 @@ class Body(serializers.Serializer):
 
 
 class Text(serializers.CharField):
-    """Text, and nothing that could be read as text."""
+    """Text that shows as it is, and nothing that could be read as text."""
+
+    default_error_messages = {
+        "bad_text": "Control, bidirectional and zero-width characters are not allowed."
+    }
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
+        if UNSEEN.search(data):
+            self.fail("bad_text")
         return super().to_internal_value(data)
 
 

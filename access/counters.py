@@ -10,6 +10,7 @@ import logging
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -24,6 +25,8 @@ BUSY_TIMEOUT_SECONDS = 5.0
 RETRY_REDIS_AFTER_SECONDS = 5.0
 FALLBACK_SECONDS = 86_400
 """How long a counter taken over from Redis may live; the limiter's longest period is a day."""
+
+NO_ANSWER = object()
 
 SCHEMA = """CREATE TABLE IF NOT EXISTS counter (
     name TEXT PRIMARY KEY, value INTEGER NOT NULL, expires_at REAL NOT NULL) WITHOUT ROWID"""
@@ -129,11 +132,12 @@ class SQLiteCounterCache(BaseCache):
 class RedisCounterCache(RedisCache):
     """Django's Redis cache that falls back to this machine's counters while Redis is away.
 
-    After a failure Redis is left alone for a few seconds, so that a hanging server costs one
-    short wait now and then, not one for each request.
+    After a failure Redis is left alone for a few seconds; then one request of the process tries it
+    again. So a hanging server costs one short wait now and then, not one for each request.
     """
 
-    _closed_until = 0.0  # monotonic seconds, shared by the instances of all threads
+    _left_alone_until = 0.0  # monotonic seconds; the process's own, as each thread has an instance
+    _trial = threading.Lock()
 
     def __init__(self, server: str, params: dict[str, Any]) -> None:
         options = dict(params.get("OPTIONS", {}))
@@ -143,37 +147,45 @@ class RedisCounterCache(RedisCache):
     def add(
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
-        if self._redis_is_tried():
-            try:
-                return bool(super().add(key, value, timeout, version))
-            except redis.RedisError as error:
-                self._leave_redis_alone(error)
-        return self._fallback.add(key, value, timeout, version)
+        added = self._answer_of(lambda cache: cache.add(key, value, timeout, version))
+        if added is NO_ANSWER:
+            return self._fallback.add(key, value, timeout, version)
+        return bool(added)
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
-        if self._redis_is_tried():
-            try:
-                return int(super().incr(key, delta, version))
-            except redis.RedisError as error:
-                self._leave_redis_alone(error)
+        count = self._answer_of(lambda cache: cache.incr(key, delta, version))
+        if count is not NO_ANSWER:
+            return int(count)
         # The counter may have been started in Redis: then it starts anew on this machine.
         if self._fallback.add(key, delta, FALLBACK_SECONDS, version):
             return delta
         return self._fallback.incr(key, delta, version)
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        if self._redis_is_tried():
-            try:
-                return super().get(key, default, version)
-            except redis.RedisError as error:
-                self._leave_redis_alone(error)
-        return self._fallback.get(key, default, version)
+        value = self._answer_of(lambda cache: cache.get(key, default, version))
+        return self._fallback.get(key, default, version) if value is NO_ANSWER else value
+
+    def _answer_of(self, question: Callable[[Any], Any]) -> Any:
+        """What Redis answers; `NO_ANSWER` when it does not, or is left alone."""
+        if not self._is_asked():
+            return NO_ANSWER
+        try:
+            answer = question(super())
+        except redis.RedisError as error:
+            RedisCounterCache._left_alone_until = time.monotonic() + RETRY_REDIS_AFTER_SECONDS
+            logger.warning("Redis does not answer, limiting on this machine: %s", error)
+            return NO_ANSWER
+        RedisCounterCache._left_alone_until = 0.0
+        return answer
 
     @classmethod
-    def _redis_is_tried(cls) -> bool:
-        return time.monotonic() >= cls._closed_until
-
-    @classmethod
-    def _leave_redis_alone(cls, error: redis.RedisError) -> None:
-        cls._closed_until = time.monotonic() + RETRY_REDIS_AFTER_SECONDS
-        logger.warning("Redis does not answer, limiting on this machine: %s", error)
+    def _is_asked(cls) -> bool:
+        """Whether this request asks Redis; after a failure, only the one that tries it again."""
+        if not cls._left_alone_until:
+            return True
+        with cls._trial:
+            now = time.monotonic()
+            if now < cls._left_alone_until:
+                return False
+            RedisCounterCache._left_alone_until = now + RETRY_REDIS_AFTER_SECONDS
+            return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import getpass
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,11 @@ MAX_DETAILS = 20_000
 
 @dataclass(slots=True)
 class Actor:
-    """Who acts, and through which request; `n_recorded` counts the entries already written."""
+    """Who acts, and through which request; `n_recorded` counts the entries already written.
+
+    `with_success` is called within the transaction of each entry of a success; what it raises
+    undoes that.
+    """
 
     kind: ActorKind
     id: str = ""
@@ -33,6 +37,7 @@ class Actor:
     address: str = ""
     started: float = field(default_factory=time.monotonic)
     n_recorded: int = 0
+    with_success: Callable[[], None] | None = None
 
     @classmethod
     def command(cls, name: str) -> Actor:
@@ -73,6 +78,8 @@ def record(
     )
     entry.insert()
     by.n_recorded += 1
+    if by.with_success is not None and outcome == Outcome.SUCCEEDED:
+        by.with_success()
     return entry
 
 

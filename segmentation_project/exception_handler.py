@@ -20,6 +20,7 @@ from monitoring.alerts import AlertConflict
 from segmentation_project.problems import MAX_ERRORS, RETRY_AFTER_SECONDS, problem
 from segmentation_project.renderers import PROBLEM_JSON
 from segments.comparison import NotComparable
+from segments.erasure import ErasureConflict, UnknownCustomer
 from segments.jobs import JobConflict
 from segments.training_requests import InvalidRequest
 
@@ -29,6 +30,8 @@ DOMAIN_ERRORS: Mapping[type[Exception], tuple[int, str]] = {
     ActivationConflict: (409, "conflict"),
     NotComparable: (409, "not-comparable"),
     JobConflict: (409, "conflict"),
+    ErasureConflict: (409, "conflict"),
+    UnknownCustomer: (404, "not-found"),
     AlertConflict: (409, "alert-conflict"),
     TooFewCustomers: (409, "too-few-customers"),
 }

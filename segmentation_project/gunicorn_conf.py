@@ -11,9 +11,10 @@ from django.conf import settings
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "segmentation_project.settings")
 bind = f"{settings.API_HOST}:{settings.API_PORT}"
 workers = settings.API_WORKERS
-worker_class = "gthread"
+worker_class = "segmentation_project.gunicorn_worker.WholeRequestWorker"
 threads = settings.API_THREADS
 backlog = 2048
+worker_connections = 1000
 timeout = 60
 graceful_timeout = 30
 keepalive = 75  # above the idle time of the usual proxies, so that they close first

@@ -12,16 +12,11 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import APIException
 
 from access.traced_request import TracedRequest
-from segmentation_project.parsers import BodyTooLarge, check_length
+from segmentation_project.parsers import check_length
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 PAGES = ("/admin/", "/docs", "/redoc", "/static/")
 """Paths that serve pages for people: HTML, with a content policy of their own."""
-CHUNK_BYTES = 65_536
-MAX_DRAINED_BYTES = 32_000_000
-MAX_DRAIN_SECONDS = 2.0
-DRAIN_WAIT_SECONDS = 0.2
-"""How long the next bytes of a refused body are waited for."""
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 # Unfold's Alpine.js needs 'unsafe-eval' and inline scripts; nothing is loaded from elsewhere.
 PAGE_POLICY = (
@@ -43,11 +38,12 @@ class RequestContextMiddleware:
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
         request.request_id = sent if REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
         request.body_refusal = body_refusal(request)
+        request.limit_headers = {}
         is_page = request.path.startswith(PAGES)
         response = self.get_response(request)
-        if isinstance(request.body_refusal, BodyTooLarge):
-            drain(request)
         response.headers["X-Request-ID"] = request.request_id
+        for name, value in request.limit_headers.items():
+            response.headers[name] = value
         response.headers.setdefault(
             "Content-Security-Policy", PAGE_POLICY if is_page else API_POLICY
         )
@@ -64,26 +60,3 @@ def body_refusal(request: HttpRequest) -> APIException | None:
     except APIException as refusal:
         return refusal
     return None
-
-
-def drain(request: HttpRequest) -> None:
-    """Take in what a refused client is still sending, so that it gets to read the answer.
-
-    Only where the socket can be told not to wait: a silent client must not hold the thread.
-    """
-    connection = request.META.get("gunicorn.socket")
-    if connection is None:
-        return
-    deadline = time.monotonic() + MAX_DRAIN_SECONDS
-    stream, left, waits = request.META["wsgi.input"], MAX_DRAINED_BYTES, connection.gettimeout()
-    connection.settimeout(DRAIN_WAIT_SECONDS)
-    try:
-        while left > 0 and time.monotonic() < deadline:
-            chunk = stream.read(min(left, CHUNK_BYTES))
-            if not chunk:
-                break
-            left -= len(chunk)
-    except OSError:  # it fell silent or left
-        pass
-    finally:
-        connection.settimeout(waits)

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
+from access.key_format import SECRET_TEXT
 from segmentation_project.renderers import PROBLEM_JSON, encode
 
 MAX_ERRORS = 100
@@ -21,7 +22,9 @@ TITLES: Mapping[str, str] = {
     "invalid-training": "The training cannot be asked for",
     "too-few-customers": "There are too few customers to train on",
     "no-key": "No API key was sent",
-    "invalid-key": "The API key is not valid",
+    "invalid-key": "The API key or token is not valid",
+    "key-in-url": "A key stands in the URL",
+    "key-needed": "The API key itself is needed",
     "scope-missing": "The API key lacks a scope",
     "not-found": "There is nothing here",
     "method-not-allowed": "The method is not allowed here",
@@ -31,13 +34,23 @@ TITLES: Mapping[str, str] = {
     "alert-conflict": "The alert is in another state",
     "activation-refused": "The version must not serve",
     "not-comparable": "The two versions cannot be compared",
+    "invalid-idempotency-key": "The Idempotency-Key is not valid",
+    "idempotency-key-reused": "The Idempotency-Key came with another request",
+    "idempotency-in-progress": "The first request with this key is still carried out",
+    "idempotency-answer-gone": "The request was carried out and its answer is gone",
     "length-required": "The body needs a Content-Length",
     "too-large": "The body is too large",
+    "uri-too-long": "The address is too long",
+    "headers-too-large": "The headers are too many or too long",
+    "expectation-failed": "What the client expects is not done",
+    "transfer-coding": "The transfer coding is not known",
+    "request-timeout": "The request did not come in time",
     "unsupported-media-type": "The body must be JSON",
     "rate-limited": "Too many requests",
     "no-active-version": "No version of this model serves yet",
     "damaged-artifact": "The artifact of the version is damaged",
     "busy": "The service is busy",
+    "exports-busy": "Too many exports are under way",
     "audit-unavailable": "The audit trail cannot be written",
     "internal-error": "The server failed",
 }
@@ -60,7 +73,7 @@ def problem(
         "title": TITLES[code],
         "status": status,
         "detail": detail,
-        "instance": request.path,
+        "instance": SECRET_TEXT.sub("[redacted]", request.path),
         "code": code,
         "request_id": getattr(request, "request_id", ""),
     }

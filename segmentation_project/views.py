@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
+from typing import cast
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
+from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.csrf import csrf_exempt
+from markdown_it import MarkdownIt
 
+from access.api import caller_of
+from access.key_in_url import KeyInUrl, secret_in
+from access.traced_request import TracedRequest
+from audit import trail
+from audit.models import Outcome
 from modelregistry.models import ActiveModel
 from segmentation_project.problems import TITLES, problem_response
 
@@ -18,10 +26,15 @@ View = Callable[[HttpRequest], HttpResponse]
 
 
 def read_only(view: View) -> View:
-    """The view for GET and HEAD; any other method is a 405 problem, not a page on CSRF."""
+    """The view for GET and HEAD; any other method is a 405 problem, not a page on CSRF.
+
+    Nobody needs a key here, and one in the URL is refused as everywhere.
+    """
 
     @wraps(view)
     def guarded(request: HttpRequest) -> HttpResponse:
+        if secret_in(request.META.get("QUERY_STRING", "")) is not None:
+            return refused_key_in_url(request)
         if request.method in ("GET", "HEAD"):
             return view(request)
         response = problem_response(request, 405, "method-not-allowed", "Only GET is allowed here.")
@@ -29,6 +42,19 @@ def read_only(view: View) -> View:
         return response
 
     return csrf_exempt(guarded)
+
+
+def refused_key_in_url(request: HttpRequest) -> HttpResponse:
+    trail.record(
+        "api_key.exposed",
+        by=caller_of(cast(TracedRequest, request)),
+        outcome=Outcome.REFUSED,
+        status_code=KeyInUrl.status_code,
+        details={"method": request.method, "path": request.path, "code": KeyInUrl.default_code},
+    )
+    return problem_response(
+        request, KeyInUrl.status_code, KeyInUrl.default_code, KeyInUrl.default_detail
+    )
 
 
 @read_only
@@ -55,6 +81,19 @@ def root(request: HttpRequest) -> HttpResponse:
             },
         }
     )
+
+
+@cache
+def guide() -> SafeString:
+    """docs/client-guide.md as HTML; it is the project's own text."""
+    text = (settings.BASE_DIR / "docs" / "client-guide.md").read_text()
+    return mark_safe(MarkdownIt("commonmark").enable("table").render(text))
+
+
+@read_only
+def client_guide(request: HttpRequest) -> HttpResponse:
+    """`GET /docs/guide`: how to write a client."""
+    return render(request, "client_guide.html", {"guide": guide()})
 
 
 @read_only

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.redis import RedisCache
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -52,7 +53,7 @@ def name() -> str:
 @pytest.fixture
 def redis_is_away() -> Iterator[None]:
     yield
-    RedisCounterCache._closed_until = 0.0
+    RedisCounterCache._left_alone_until = 0.0
 
 
 def test_add_starts_a_counter_once(counters: BaseCache, name: str) -> None:
@@ -143,6 +144,26 @@ def test_a_counter_begun_in_redis_goes_on_without_it(tmp_path: Path, name: str) 
     cache = redis_cache("redis://127.0.0.1:1/0", tmp_path / "fallback.db")
 
     assert [cache.incr(name), cache.incr(name)] == [1, 2]
+
+
+@pytest.mark.usefixtures("redis_is_away")
+def test_after_a_while_one_request_tries_redis_again_and_the_others_do_not_wait(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = redis_cache("redis://127.0.0.1:1/0", tmp_path / "fallback.db")
+    cache.add(name, 1, 60)
+    caplog.clear()
+    RedisCounterCache._left_alone_until = 1e-9  # long ago
+
+    with caplog.at_level(logging.WARNING):
+        cache.incr(name)
+        cache.incr(name)
+    tried_again = len(caplog.records)
+    RedisCounterCache._left_alone_until = 1e-9
+    monkeypatch.setattr(RedisCache, "get", lambda self, *args: 7)
+
+    assert tried_again == 1
+    assert [cache.get(name), RedisCounterCache._left_alone_until] == [7, 0.0]
 
 
 def test_two_caches_share_one_file(tmp_path: Path, name: str) -> None:

@@ -10,8 +10,12 @@ import pytest
 from django.conf import settings
 from django.test import Client, RequestFactory
 
+from segmentation_project.exception_handler import DOMAIN_ERRORS, DRF_CODES
+from segmentation_project.gunicorn_worker import REFUSALS
 from segmentation_project.problems import MAX_ERRORS, TITLES, problem
 from tests.expectations import one_entry, problem_of
+
+PROJECT = "segmentation_project"
 
 
 def test_errors_are_cut_at_a_hundred_and_all_are_counted() -> None:
@@ -34,16 +38,31 @@ def test_the_types_of_problems_are_explained_on_a_page() -> None:
         assert title in page.text
 
 
-def test_every_code_in_use_has_a_title() -> None:
-    used = set()
-    for app in ("access", "segmentation_project"):
+def codes_in_use() -> set[str]:
+    """Every code that the source gives a problem, by each of the ways it does."""
+    used = {code for _, code in DOMAIN_ERRORS.values()} | set(DRF_CODES.values())
+    used |= {code for _, code, _ in REFUSALS.values()}
+    ways = (
+        r'default_code = "([a-z-]+)"',
+        r'(?:problem|problem_response|refusal)\(\s*request, \d+, "([a-z-]+)"',
+        r"(?:ParseError|PermissionDenied|NotAuthenticated|NotFound|AuthenticationFailed)"
+        r'\([^()]*?,?\s*(?:code=)?"([a-z-]+)"\s*\)',
+        r'status, code, detail = \d+, "([a-z-]+)"',
+    )
+    for app in ("access", "audit", "modelregistry", "monitoring", "segments", PROJECT):
         for path in (Path(settings.BASE_DIR) / app).rglob("*.py"):
             text = path.read_text()
-            used |= set(re.findall(r'default_code = "([a-z-]+)"', text))
-            used |= set(re.findall(r'problem(?:_response)?\(\s*request, \d+, "([a-z-]+)"', text))
+            used.update(code for way in ways for code in re.findall(way, text))
+    return used
 
-    assert len(used) >= 8
-    assert used <= TITLES.keys()
+
+def test_every_code_in_use_is_explained_where_its_type_points() -> None:
+    used, page = codes_in_use(), Client().get("/docs/problems").text
+
+    assert len(used) >= 30
+    assert used == TITLES.keys()
+    for code in used:
+        assert f'<dt id="{code}">' in page
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/models/", "/predict/lda", "/segments/%00", "/a\nb"])

@@ -191,11 +191,19 @@ def copy_filled(filled: Installation, empty: Installation) -> None:
 
 
 @contextmanager
-def running(installation: Installation) -> Iterator[None]:
-    """The server as `manage.py serve` starts it, ready; nothing of it is left afterwards."""
+def running(
+    installation: Installation, application: str = "", *, path: str = "/readyz"
+) -> Iterator[None]:
+    """The server as `manage.py serve` starts it, ready; nothing of it is left afterwards.
+
+    Another `application` than ours is ready at once; without a model only `/healthz` ever is.
+    """
+    command = gunicorn_command()
+    if application:
+        command[-1], path = application, "/"
     with (installation.directory / "server.log").open("ab") as log:
         process = subprocess.Popen(
-            gunicorn_command(),
+            command,
             cwd=PROJECT,
             env=installation.variables,
             stdout=log,
@@ -203,8 +211,8 @@ def running(installation: Installation) -> Iterator[None]:
             start_new_session=True,
         )
     try:
-        wait_until_ready(installation.port, lambda: process.poll() is None)
-        yield
+        wait_until_ready(installation.port, lambda: process.poll() is None, path)
+        yield process
     finally:
         stop(process)
 

@@ -24,6 +24,7 @@ from django.core.management.base import BaseCommand
 from django.db import close_old_connections, connection
 from django.utils import timezone
 
+from access import idempotency
 from audit import trail
 from monitoring import outbox, schedule, thinning, upkeep
 from monitoring.artifact_watch import ArtifactWatch
@@ -31,6 +32,7 @@ from monitoring.check_lock import is_running
 from monitoring.drift_check import CheckTerms
 from monitoring.models import MonitoringPolicy
 from segmentation_project.management.commands.serve import end_with_parent
+from segments.changes import forget_changes
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +128,7 @@ class Monitor:
         if self._is_time("minute", clock, MINUTE):
             self._attempt(self.look_at_conditions)
             self._attempt(self.sum_up_serving)
+            self._attempt(self.sweep_idempotent_requests)
         if self._is_time("day", clock, DAY):
             self._attempt(self.thin)
         self._attempt(self.deliver)
@@ -165,6 +168,10 @@ class Monitor:
 
     def thin(self, at: datetime) -> None:
         thinning.thin(MonitoringPolicy.current(), at=at, by=_by())
+        forget_changes(before=at - timedelta(days=settings.CHANGES_KEPT_DAYS), by=_by())
+
+    def sweep_idempotent_requests(self, at: datetime) -> None:
+        idempotency.sweep(at=at)
 
     def deliver(self, at: datetime) -> None:
         outbox.deliver(
