@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from ml.owners import ARRAYS as OWNER_ARRAYS
+from ml.owners import Owners
+
 if TYPE_CHECKING:
     pass
 
@@ -64,6 +67,11 @@ class Prediction:
         statuses: list[str] = _STATUSES[codes].tolist()
         return statuses
 
+    def of_rows(self, rows: NDArray[np.intp]) -> Prediction:
+        """The predictions of some of the rows."""
+        core = None if self.core is None else self.core[rows]
+        return Prediction(self.labels[rows], self.distances[rows], core)
+
 
 class KMeansModel:
     """Centres, and the nearest one for each row.
@@ -72,6 +80,8 @@ class KMeansModel:
     ----------
     centers : float64 array (n_clusters, n_columns)
         In encoded space; row ``i`` is the centre of cluster ``i``.
+    owners : Owners, optional
+        The customers who are such a centre alone; None where nobody knows.
 
     Raises
     ------
@@ -81,11 +91,14 @@ class KMeansModel:
 
     model_type: ClassVar[str] = "kmeans"
 
-    def __init__(self, centers: FloatArray) -> None:
+    def __init__(self, centers: FloatArray, owners: Owners | None = None) -> None:
         check_encoded(centers, "centers")
         if not len(centers):
             raise ValueError("centers: at least one centre is needed, found none")
+        if owners is not None:
+            owners.check_places(len(centers))
         self.centers = _frozen_copy(centers)
+        self.owners = owners
         self._columns = [np.ascontiguousarray(column)[:, None] for column in self.centers.T]
 
     @property
@@ -139,13 +152,13 @@ class KMeansModel:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything the model is, as named arrays."""
-        return {"centers": self.centers}
+        return {"centers": self.centers, **_owner_arrays(self.owners)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> KMeansModel:
         """Rebuild a model from `arrays`; ValueError names what does not fit."""
         _check_names(arrays, ("centers",))
-        return cls(arrays["centers"])
+        return cls(arrays["centers"], _owners_in(arrays))
 
 
 class DBSCANModel:
@@ -159,6 +172,8 @@ class DBSCANModel:
         Their clusters, each of 0 … n_clusters - 1 present.
     eps : float
         Radius in encoded space, above 0.
+    owners : Owners, optional
+        The customers whose rows the core samples are; None where nobody knows.
 
     Raises
     ------
@@ -168,9 +183,18 @@ class DBSCANModel:
 
     model_type: ClassVar[str] = "dbscan"
 
-    def __init__(self, core_samples: FloatArray, core_labels: IntArray, eps: float) -> None:
+    def __init__(
+        self,
+        core_samples: FloatArray,
+        core_labels: IntArray,
+        eps: float,
+        owners: Owners | None = None,
+    ) -> None:
         check_encoded(core_samples, "core_samples")
         _check_core_labels(core_labels, len(core_samples))
+        if owners is not None:
+            owners.check_places(len(core_samples))
+        self.owners = owners
         self.eps = checked_eps(eps)
         self.core_samples = _frozen_copy(core_samples)
         self.core_labels = _frozen_copy(core_labels)
@@ -219,6 +243,7 @@ class DBSCANModel:
             "core_samples": self.core_samples,
             "core_labels": self.core_labels,
             "eps": np.array([self.eps]),
+            **_owner_arrays(self.owners),
         }
 
     @classmethod
@@ -228,7 +253,7 @@ class DBSCANModel:
         eps = arrays["eps"]
         if not isinstance(eps, np.ndarray) or eps.shape != (1,) or eps.dtype != np.float64:
             raise ValueError("eps: expected a float64 array of shape (1,)")
-        return cls(arrays["core_samples"], arrays["core_labels"], float(eps[0]))
+        return cls(arrays["core_samples"], arrays["core_labels"], float(eps[0]), _owners_in(arrays))
 
 
 ClusterModel: TypeAlias = KMeansModel | DBSCANModel
@@ -290,8 +315,17 @@ def _check_core_labels(core_labels: IntArray, n_core: int) -> None:
         raise ValueError("core_labels: expected the clusters 0, 1, 2, … without gaps")
 
 
+def _owner_arrays(owners: Owners | None) -> dict[str, NDArray[Any]]:
+    return owners.arrays() if owners is not None else {}
+
+
+def _owners_in(arrays: Mapping[str, NDArray[Any]]) -> Owners | None:
+    return Owners.from_arrays(arrays) if OWNER_ARRAYS[0] in arrays else None
+
+
 def _check_names(arrays: Mapping[str, NDArray[Any]], expected: tuple[str, ...]) -> None:
-    if set(arrays) != set(expected):
+    """Refuse other arrays than the expected ones and, both or neither, those of owners."""
+    if set(arrays) not in (set(expected), {*expected, *OWNER_ARRAYS}):
         found = ", ".join(sorted(arrays)) or "none"
         raise ValueError(f"expected the arrays {', '.join(expected)}; found {found}")
 

@@ -116,6 +116,22 @@ _RULES: dict[str, dict[str, _Rule]] = {
 _ALIASES: dict[str, dict[str, str]] = {"kmeans": {"k": "n_clusters"}, "dbscan": {}}
 
 
+def parameter_bounds() -> dict[str, tuple[type[int] | type[float], float, float]]:
+    """Tell what each parameter may be.
+
+    Returns
+    -------
+    dict
+        int or float, lowest and highest, by every name a caller may use with any model type.
+    """
+    stated = [
+        (name, rules[_ALIASES[model_type].get(name, name)])
+        for model_type, rules in _RULES.items()
+        for name in [*rules, *_ALIASES[model_type]]
+    ]
+    return {name: (rule.kind, rule.lowest, rule.highest) for name, rule in stated}
+
+
 def parse_parameters(model_type: str, given: Mapping[str, object]) -> Parameters:
     """Read parameters as people and programs state them.
 

@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 
 from audit import trail
 from modelregistry import artifacts
-from modelregistry.artifacts import Artifact, TrainedModel
+from modelregistry.artifacts import Artifact, DamagedArtifact, TrainedModel
 from modelregistry.models import Activation, ActiveModel, ModelType, ModelVersion, Stage
 
 MAX_REASON = 500
@@ -128,8 +128,17 @@ def artifact_of(version: ModelVersion) -> Artifact:
 
 
 def load(version: ModelVersion, *, directory: Path) -> TrainedModel:
-    """The version's verified model, from memory when its file is unchanged."""
-    return artifacts.cache.get(artifact_of(version), directory=directory)
+    """The version's verified model, from memory when its file is unchanged.
+
+    An erasure may have replaced the artifact since the row was read: then it is read again.
+    """
+    try:
+        return artifacts.cache.get(artifact_of(version), directory=directory)
+    except DamagedArtifact:
+        now = artifact_of(ModelVersion.objects.get(pk=version.pk))
+        if now == artifact_of(version):
+            raise
+        return artifacts.cache.get(now, directory=directory)
 
 
 def check_servable(version: ModelVersion, *, directory: Path) -> None:

@@ -13,6 +13,7 @@ import re
 import stat
 import tempfile
 import threading
+import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,9 +34,10 @@ from ml.features import FeatureSchema
 from ml.golden import golden_records
 from ml.reference_profile import ReferenceProfile
 
-FORMAT_VERSION = 2
-READ_FORMAT_VERSIONS = (1, 2)
-"""The first had a smaller reference profile: drift then looks at less."""
+FORMAT_VERSION = 3
+READ_FORMAT_VERSIONS = (1, 2, 3)
+"""The first had a smaller reference profile: drift then looks at less. Before the third no model
+knew its owners: an erasure then looks for the values that a customer has by now."""
 MAX_ARTIFACT_BYTES = 1_000_000_000
 MAX_HEADER_BYTES = 50_000_000
 N_CACHED = 8
@@ -84,16 +86,34 @@ def library_versions() -> dict[str, str]:
     return {name: library_version(name) for name in LIBRARIES}
 
 
+def new_name(model_type: str) -> str:
+    """A file name that no artifact has."""
+    return f"{model_type}-{uuid.uuid4().hex}.safetensors"
+
+
 def save(
-    model: TrainedModel, *, name: str, parameters: Mapping[str, Any], directory: Path
+    model: TrainedModel,
+    *,
+    name: str,
+    parameters: Mapping[str, Any],
+    directory: Path,
+    written_with: Mapping[str, str] | None = None,
 ) -> Artifact:
-    """Write the artifact durably under `directory` and return its digest."""
-    content = to_bytes(model, parameters=parameters)
+    """Write the artifact durably under `directory` and return its digest.
+
+    `written_with` are the libraries of its training, those of now if left out.
+    """
+    content = to_bytes(model, parameters=parameters, written_with=written_with)
     write_durably(directory / name, content)
     return Artifact(name, hashlib.sha256(content).hexdigest(), len(content))
 
 
-def to_bytes(model: TrainedModel, *, parameters: Mapping[str, Any]) -> bytes:
+def to_bytes(
+    model: TrainedModel,
+    *,
+    parameters: Mapping[str, Any],
+    written_with: Mapping[str, str] | None = None,
+) -> bytes:
     schema = model.encoder.schema
     golden = golden_records(schema, n_records=N_GOLDEN, random_state=0)
     prediction = model.clusters.predict(model.encoder.encode_records(golden))
@@ -104,7 +124,7 @@ def to_bytes(model: TrainedModel, *, parameters: Mapping[str, Any]) -> bytes:
         "parameters": dict(parameters),
         "profile": model.profile.to_dict(),
         "golden_records": golden,
-        "library_versions": library_versions(),
+        "library_versions": dict(written_with or library_versions()),
     }
     arrays = {f"model.{name}": array for name, array in model.clusters.arrays().items()}
     arrays["golden.labels"] = prediction.labels
@@ -221,6 +241,11 @@ class ArtifactCache:
             while len(self._models) > self._n_cached:
                 self._models.popitem(last=False)
         return model
+
+    def drop(self, sha256: str) -> None:
+        """Let go of a model whose artifact was replaced."""
+        with self._lock:
+            self._models.pop(sha256, None)
 
 
 FileState = tuple[int, int, int, int]

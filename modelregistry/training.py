@@ -6,7 +6,6 @@ Fitting happens outside any transaction. The artifact is on disk, whole, before 
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,10 +20,13 @@ from audit import trail
 from ml.clusterers import FloatArray
 from ml.encoder import FeatureEncoder
 from ml.fitting import Fit
+from ml.forgetting import with_owners
 from ml.identity import IdentityResult
+from ml.owners import Digests
 from ml.quality import QualityBaseline
 from ml.reference_profile import ReferenceProfile
 from ml.schema_learning import learn_schema
+from ml.stability import stability
 from modelregistry import artifacts
 from modelregistry.artifacts import TrainedModel
 from modelregistry.described_clusters import DescribedCluster, describe_fit
@@ -84,6 +86,7 @@ def train_version(
     frame: pd.DataFrame,
     request: TrainingRequest,
     *,
+    owners: Digests,
     predecessor: Predecessor | None,
     job: TrainingJob,
     directory: Path,
@@ -93,6 +96,7 @@ def train_version(
 ) -> FittedVersion:
     """Fit, describe, save the artifact, insert the row.
 
+    `owners` are the digests of the customers in the frame, by which an erasure finds them.
     Raises ValueError for data that cannot be used.
     """
     from ml.fitting import fit_clusters  # scikit-learn: never in a web process
@@ -128,10 +132,10 @@ def train_version(
         random_state=int(fit.parameters["random_state"]),
     )
     baseline = QualityBaseline.fit(X, fit)
-    model = TrainedModel(request.model_type, encoder, fit.model, profile)
+    model = TrainedModel(request.model_type, encoder, with_owners(fit.model, X, owners), profile)
     artifact = artifacts.save(
         model,
-        name=f"{request.model_type}-{uuid.uuid4().hex}.safetensors",
+        name=artifacts.new_name(request.model_type),
         parameters=fit.parameters,
         directory=directory,
     )
@@ -145,6 +149,7 @@ def train_version(
             "metrics": {
                 **fit.quality.to_dict(),
                 "baseline": baseline.to_dict() if baseline else None,
+                "stability": stability(X, fit.labels, fit.model, fit.parameters, n_rows=len(X)),
             },
             "schema": schema.to_dict(),
             "identity": _identity(predecessor, identity, fit),

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+from django.conf import settings
 from django.db import transaction
 
 from audit import trail
@@ -27,8 +28,16 @@ from monitoring import alerts, drift_inputs, outbox, performance
 from monitoring.alerts import Condition
 from monitoring.artifact_watch import artifact_condition
 from monitoring.channels import Channels
-from monitoring.current_customers import Current, Customers, of_stored, read, window_start
-from monitoring.drift_alerts import YEAR, half_an_interval, observe_drift
+from monitoring.current_customers import (
+    Current,
+    Customers,
+    WrongCustomers,
+    of_stored,
+    read,
+    require_features,
+    window_start,
+)
+from monitoring.drift_alerts import YEAR, observe_drift
 from monitoring.drift_inputs import Arguments
 from monitoring.models import (
     Alert,
@@ -41,6 +50,8 @@ from monitoring.models import (
 from segments.assignment import SegmentLabels
 
 AUDIT_ACTION = "drift.checked"
+WRONG_CUSTOMERS = "wrong-customers"
+"""The code of a refusal; those of other failures are no fault of who asked."""
 KEY_PURPOSE = b"customer digests"
 
 
@@ -76,7 +87,7 @@ class CheckTerms:
 
 @dataclass(frozen=True, slots=True)
 class CheckFailure:
-    """Why a model type could not be checked."""
+    """Why a model type could not be checked; `version` where its artifact is the reason."""
 
     model_type: str
     code: str
@@ -112,6 +123,11 @@ def digest_key(secret: str) -> bytes:
     return hashlib.blake2b(secret.encode(), digest_size=32, person=KEY_PURPOSE).digest()
 
 
+def forget_customers(customer_ids: Sequence[str]) -> int:
+    """Drop customers from all that reports were made of; returns the number of rows dropped."""
+    return drift_inputs.forget(customer_ids, key=digest_key(settings.SECRET_KEY))
+
+
 def check_drift(
     model_type: str,
     customers: Customers | None = None,
@@ -125,7 +141,8 @@ def check_drift(
     """Check the active version of a type with the given customers, or the recent stored ones.
 
     A value of the wrong kind counts as missing: it is a signal here, not an input error. Quality
-    needs scikit-learn, so not in a web process. Raises `NoActiveVersion` or `DamagedArtifact`.
+    needs scikit-learn, so not in a web process. Raises `NoActiveVersion`, `DamagedArtifact`, or
+    `WrongCustomers` for given ones without most of the features.
     """
     policy = MonitoringPolicy.current()
     made = _compare(model_type, customers, terms, policy, at=at, with_quality=with_quality)
@@ -152,6 +169,8 @@ def check_all(
         except DamagedArtifact as error:
             version = activation.active_version(model_type)
             failures.append(CheckFailure(model_type, "damaged-artifact", str(error), version))
+        except WrongCustomers as error:
+            failures.append(CheckFailure(model_type, WRONG_CUSTOMERS, str(error), None))
     return _store(made, failures, terms, policy, by=by, at=at, with_mail=with_mail)
 
 
@@ -172,6 +191,7 @@ def _compare(
     if customers is None:
         customers = of_stored(window_start(version, at=at, interval=interval))
     current = read(customers, model.encoder, key=terms.key)
+    require_features(current, customers, version)
     before = at - interval / 2
     arguments = Arguments(
         threshold=terms.threshold,
@@ -228,10 +248,7 @@ def _store(
         conditions.append(artifact_condition(each.version, problem=""))
         # Of drifted customers the drift alert tells; that they fit less well comes of it.
         if each.quality is not None and report.verdict != Verdict.DRIFT:
-            found = performance.quality_condition(each.quality)
-            # As with drift, what a file says of its customers resolves nothing of the stored ones.
-            key = f"{found.key}:{each.customers.source}"
-            conditions.append(replace(found, key=key, apart=half_an_interval(report)))
+            conditions.append(performance.quality_condition(each.quality, report=report))
     for failure in failures:
         _record_failure(failure, by=by)
         if failure.version is not None:
@@ -290,7 +307,7 @@ def _record_failure(failure: CheckFailure, *, by: trail.Actor) -> None:
         AUDIT_ACTION,
         by=by,
         target=("model_type", failure.model_type),
-        outcome=Outcome.FAILED,
+        outcome=Outcome.REFUSED if failure.code == WRONG_CUSTOMERS else Outcome.FAILED,
         details={"code": failure.code},
     )
 

@@ -16,7 +16,7 @@ from django.contrib import admin, messages
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from unfold.decorators import action, display
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import (
@@ -29,11 +29,11 @@ from unfold.widgets import (
 from access.staff import PAGES, ReadOnlyAdmin, RecordedChanges, Table, actor_of, submitted
 from modelregistry.artifacts import DamagedArtifact
 from modelregistry.models import Activation, ActiveModel
-from monitoring.drift_check import digest_key
-from monitoring.drift_inputs import forget
 from segments.assignment import assign_to_current_versions
+from segments.customer_digests import customer_digest
 from segments.customer_page import customer_context
 from segments.description_page import CARD_WORDS, may_see_segments, stability_of
+from segments.erasure import ErasureConflict, UnknownCustomer, erase, receipt_words
 from segments.importing import ImportResult, import_customers
 from segments.models import Assignment, Customer, Segment, VersionSegment
 from segments.naming import NameTaken, refuse_taken, rename_segment
@@ -79,6 +79,15 @@ def on_disk(upload: UploadedFile[Any]) -> Iterator[Path]:
         yield file_path
 
 
+@contextmanager
+def erasures_refused(request: HttpRequest) -> Iterator[None]:
+    """Tell the person why nobody was erased, rather than fail."""
+    try:
+        yield
+    except (UnknownCustomer, ErasureConflict, DamagedArtifact) as error:
+        messages.error(request, f"Nobody was erased. {error}")
+
+
 @admin.register(Customer)
 class CustomerAdmin(RecordedChanges, ReadOnlyAdmin):
     page_template = "customer.html"
@@ -98,14 +107,38 @@ class CustomerAdmin(RecordedChanges, ReadOnlyAdmin):
         return request.user.has_perms(["segments.import_customer", "segments.view_customer"])
 
     def audit_target(self, obj: Any) -> tuple[str, str]:
-        return "customer", obj.customer_id
+        return "customer", customer_digest(obj.customer_id, secret=settings.SECRET_KEY)
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
+        """Outside the transaction that Django would open: an erasure has its own."""
+        with erasures_refused(request):
+            return self._delete_view(request, object_id, extra_context)
+        return HttpResponseRedirect(request.path)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        with erasures_refused(request):
+            return super(RecordedChanges, self).response_action(request, queryset)
+        return HttpResponseRedirect(request.get_full_path())
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> None:
-        """In the transaction of the deletion: who goes is forgotten by drift reports too."""
-        customers = list(queryset)
-        super().log_deletions(request, customers)
-        ids = [customer.customer_id for customer in customers]
-        forget(ids, key=digest_key(settings.SECRET_KEY))
+        """The erasure records itself."""
+
+    def delete_model(self, request: HttpRequest, obj: Customer) -> None:
+        self.erased(request, [obj.customer_id])
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Customer]) -> None:
+        self.erased(request, list(queryset.values_list("pk", flat=True)))
+
+    def erased(self, request: HttpRequest, ids: list[str]) -> None:
+        """Erase customers and show what the receipt says."""
+        erasure = erase(
+            ids,
+            by=actor_of(request),
+            directory=settings.MODEL_DIR,
+            secret=settings.SECRET_KEY,
+            elsewhere=settings.ERASED_ELSEWHERE,
+        )
+        messages.success(request, receipt_words(erasure))
 
     def page_context(self, request: HttpRequest, obj: Customer) -> dict[str, Any]:
         return {

@@ -20,6 +20,8 @@ from django.db.models import FilteredRelation, Q
 from numpy.typing import NDArray
 
 from ml.clusterers import NOISE
+from ml.owners import Digests
+from segments.customer_digests import owner_digests
 from segments.models import Customer
 
 if TYPE_CHECKING:
@@ -47,13 +49,16 @@ class ReferenceTable:
         gaps, as pandas' boolean, texts as categories, and what mixes these as objects.
     segments : int64 array (n,)
         Segment id, `NOISE`, or `UNASSIGNED`.
+    digests : uint64 array (n,)
+        What a model knows them by.
     """
 
     frame: pd.DataFrame
     segments: IntArray
+    digests: Digests
 
 
-def reference_table(version_id: int | None) -> ReferenceTable:
+def reference_table(version_id: int | None, *, secret: str) -> ReferenceTable:
     """All stored customers with their segments under a version, if any, in one query."""
     import pandas as pd  # jobs and commands only: never in a web process
 
@@ -61,23 +66,25 @@ def reference_table(version_id: int | None) -> ReferenceTable:
     rows = (
         Customer.objects.annotate(own=FilteredRelation("assignments", condition=own))
         .order_by("customer_id")
-        .values_list("attributes_json", "own__version_id", "own__segment_id")
+        .values_list("customer_id", "attributes_json", "own__version_id", "own__segment_id")
     )
     columns: dict[str, _Column] = {}
     segments = [np.empty(0, dtype=np.int64)]
+    digests = [np.empty(0, dtype=np.uint64)]
     n_rows = 0
     for chunk in _chunks(rows.iterator(chunk_size=CHUNK)):
-        texts, versions, own_segments = zip(*chunk, strict=True)
+        ids, texts, versions, own_segments = zip(*chunk, strict=True)
         records = list(map(_decode, texts))
         for name in dict.fromkeys(chain.from_iterable(records)):
             column = columns.setdefault(name, _Column())
             column.add(list(map(methodcaller("get", name), records)), start=n_rows)
         segments.append(_segments(versions, own_segments))
+        digests.append(owner_digests(ids, secret=secret))
         n_rows += len(chunk)
     # Each column leaves the mapping, so that the chunks of one alone stand beside the whole.
     whole = {name: columns.pop(name).whole(n_rows) for name in list(columns)}
     frame = pd.DataFrame(whole, index=pd.RangeIndex(n_rows), copy=False)
-    return ReferenceTable(frame, np.concatenate(segments))
+    return ReferenceTable(frame, np.concatenate(segments), np.concatenate(digests))
 
 
 def _segments(versions: Sequence[int | None], segments: Sequence[int | None]) -> IntArray:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 import msgspec
@@ -16,6 +17,7 @@ from django.utils import timezone
 from audit import trail
 from audit.models import AuditEntry, Outcome
 from segments.customers import encoded, upsert_encoded
+from segments.erasure import forget_elsewhere
 from segments.models import Customer
 from segments.refused_imports import refusals_recorded
 from segments.table_problems import UnreadableTable
@@ -24,6 +26,7 @@ from segments.tables import CustomerTable, open_table
 
 IMPORTED = "customers.imported"
 Progress = Callable[[float, str], None]
+NOWHERE: Mapping[str, str] = MappingProxyType({})
 
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -48,10 +51,12 @@ def import_customers(
     skip_bad_rows: bool = False,
     rejects: Path | None = None,
     replaces_all: bool = False,
+    elsewhere: Mapping[str, str] = NOWHERE,
     on_progress: Progress = lambda share, step: None,
 ) -> ImportResult:
     """Upsert the customers of a file in one transaction, in place of all stored ones if told so.
 
+    Who vanishes by that is forgotten `elsewhere` too, as by an erasure; models stay as they are.
     Raises `UnreadableTable` for a file that is no table and `InvalidTable` for bad rows (unless
     they are to be skipped, into `rejects`); then nothing is imported, and the trail says so.
     """
@@ -70,7 +75,13 @@ def import_customers(
                 on_progress(0.4 + 0.3 * n_read / table.info.n_rows, "reading")
             spool.seek(0)
             n_created, n_stored = _store(
-                table, spool, path, by=by, replaces_all=replaces_all, on_progress=on_progress
+                table,
+                spool,
+                path,
+                by=by,
+                replaces_all=replaces_all,
+                elsewhere=elsewhere,
+                on_progress=on_progress,
             )
     n_rejected = table.info.n_rows - n_stored
     if n_rejected and rejects is not None:
@@ -136,19 +147,23 @@ def _store(
     *,
     by: trail.Actor,
     replaces_all: bool,
+    elsewhere: Mapping[str, str],
     on_progress: Progress,
 ) -> tuple[int, int]:
     """Write the good rows and their audit entry; returns how many are new, and how many in all."""
     at = timezone.now()
     n_stored = n_created = 0
-    n_replaced = Customer.objects.count() if replaces_all else 0
+    before = set(Customer.objects.values_list("pk", flat=True)) if replaces_all else set()
+    n_replaced = len(before)
     if replaces_all:
         Customer.objects.all().delete()
     for line in spool:
         rows = _decode(line)
         n_created += upsert_encoded(rows, at=at)
         n_stored += len(rows)
+        before.difference_update(rows)
         on_progress(0.7 + 0.3 * n_stored / table.info.n_rows, "storing")
+    n_forgotten = forget_elsewhere(sorted(before), elsewhere) if before else {}
     trail.record(
         IMPORTED,
         by=by,
@@ -157,6 +172,7 @@ def _store(
         details={
             "n_created": n_created,
             "n_replaced": n_replaced,
+            **({"n_vanished": len(before), "forgotten": n_forgotten} if before else {}),
             "n_rejected": table.info.n_rows - n_stored,
             "sha256": file_sha256(path),
             "id_column": table.info.id_column,

@@ -32,7 +32,8 @@ from modelregistry.training import (
     going_on,
     sweep_artifacts,
 )
-from segments.leftovers import discard_leftovers
+from segments.erasure import erased_since, finish_erasures
+from segments.leftovers import discard_leftovers, forget_values
 from segments.processes import is_running, this_process
 from segments.training import train
 from segments.training_requests import checked
@@ -152,8 +153,9 @@ def look_after_jobs() -> None:
 
 
 def clean_up(*, directory: Path) -> None:
-    """Fail lost jobs; delete what failed trainings left, rows and files."""
+    """Fail lost jobs; delete what failed trainings and killed erasures left, rows and files."""
     fail_lost_jobs()
+    finish_erasures(directory=directory)
     discard_leftovers()
     sweep_artifacts(directory=directory)
 
@@ -269,7 +271,14 @@ def _run(
 
     try:
         with heartbeat(job.pk):
-            version = train(job, _request_of(job), directory=directory, by=by, report=report)
+            version = train(
+                job,
+                _request_of(job),
+                directory=directory,
+                by=by,
+                report=report,
+                secret=settings.SECRET_KEY,
+            )
     except BaseException as error:
         _end(TrainingJob.objects.filter(pk=job.pk), error, by=by)
         discard_leftovers()
@@ -297,9 +306,11 @@ def _end(found: QuerySet[TrainingJob], error: BaseException, *, by: trail.Actor)
     job.error = f"{reason}\n{_traceback(error)}" if is_unexpected else reason
     job.finished_at = timezone.now()
     job.save(update_fields=["state", "error", "finished_at"])
-    ModelVersion.objects.filter(trainingjob=job, stage=Stage.TRAINING).update(
-        stage=Stage.FAILED, failure=reason
-    )
+    half_made = ModelVersion.objects.filter(trainingjob=job, stage=Stage.TRAINING)
+    if erased_since(job.started_at or job.queued_at):
+        for version in half_made:
+            forget_values(version, directory=settings.MODEL_DIR)
+    half_made.update(stage=Stage.FAILED, failure=reason)
     trail.record(
         "training.cancelled" if is_cancelled else "model_version.training_failed",
         by=by,

@@ -5,9 +5,13 @@ A failed version keeps its row and number; nothing else of it is kept. Its artif
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
+from ml.features import FeatureSchema
 from modelregistry.models import ModelVersion, Stage
 from segments.models import Assignment, Segment, VersionSegment
 
@@ -24,6 +28,17 @@ def discard_leftovers() -> None:
     for version in ModelVersion.objects.filter(left, stage=Stage.FAILED):
         _delete_assignments(version)
         _delete_segments(version)
+
+
+def forget_values(version: ModelVersion, *, directory: Path) -> None:
+    """Remove the artifact of a version that fails, and single values from what its row keeps."""
+    (directory / version.artifact).unlink(missing_ok=True)
+    schema = FeatureSchema.from_dict(version.schema)
+    features = tuple(
+        replace(feature, low=0.0, high=0.0, fill=0.0, rare_levels=()) for feature in schema.features
+    )
+    without = replace(schema, features=features).to_dict()
+    ModelVersion.objects.filter(pk=version.pk).update(schema=without)
 
 
 def _delete_assignments(version: ModelVersion) -> None:

@@ -10,6 +10,9 @@ from django.db.models import Q
 
 from modelregistry.models import ModelType, ModelVersion
 
+NOISE_KEY = -1
+"""Stands for noise where no segment means something else."""
+
 
 class Status(models.TextChoices):
     """How DBSCAN sees a customer; empty for K-means."""
@@ -111,6 +114,12 @@ class VersionSegment(models.Model):
         return f"{self.segment} in {self.version}"
 
 
+class AssignmentQuerySet(models.QuerySet["Assignment"]):
+    def in_segment(self, segment: int) -> AssignmentQuerySet:
+        """Those of one segment by its id, or of noise by NOISE_KEY."""
+        return self.filter(segment_id=None if segment == NOISE_KEY else segment)
+
+
 class Assignment(models.Model):
     """One customer's segment under one version; no segment means DBSCAN's noise."""
 
@@ -129,6 +138,8 @@ class Assignment(models.Model):
         help_text="The customer's revision that it was made from; another one means it is stale."
     )
 
+    objects = AssignmentQuerySet.as_manager()
+
     class Meta:
         default_permissions = ("view",)
         indexes = [
@@ -138,3 +149,70 @@ class Assignment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.customer_id} in {self.segment_id}"
+
+
+class AssignmentChange(models.Model):
+    """A customer came into another segment of a version that had served, or into their first.
+
+    `segment` is the one left: none is noise, or nothing where the customer `was_assigned` not yet.
+    Rows are only added, and go with their customer or by age: see `ChangeHistory`.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    version = models.ForeignKey(
+        ModelVersion, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
+    customer = models.ForeignKey(
+        Customer, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
+    segment = models.ForeignKey(
+        Segment, on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    was_assigned = models.BooleanField()
+    changed_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        indexes = [models.Index(fields=["customer", "version", "id"], name="change_customer")]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(was_assigned=True) | Q(segment=None), name="change_left_a_segment"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.customer_id} left {self.segment_id}"
+
+
+class ChangeHistory(models.Model):
+    """One row: from when on every change of an assignment is known."""
+
+    kept_since = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"changes since {self.kept_since:%Y-%m-%d %H:%M}"
+
+
+class Erasure(models.Model):
+    """Customers erased everywhere: what the receipt says, and which files are yet to be removed.
+
+    It knows them by keyed digests of their ids alone. It is finished, and the receipt handed out,
+    once the files that its transaction replaced are gone too.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    customer_digests = models.JSONField(help_text="Keyed digests of the ids.")
+    receipt = models.JSONField()
+    artifacts = models.JSONField(default=list, help_text="Replaced files yet to be removed.")
+    erased_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"erasure {self.pk}"

@@ -15,14 +15,13 @@ from django.db import transaction
 from audit import trail
 from ml.clusterers import Prediction
 from ml.records import ID_FIELD, InvalidRecords, RecordProblem, RecordTable, check_table
-from modelregistry import artifacts
 from modelregistry.activation import NoActiveVersion
 from modelregistry.artifacts import DamagedArtifact
 from modelregistry.models import ModelType
 from segments.assignment import SegmentLabels, assign
 from segments.customers import upsert_customers
 from segments.explanations import Explanation, explained
-from segments.serving import ServingVersion, serving_version
+from segments.serving import ServingVersion, serving_model
 
 AUDIT_ACTION = "segments.predicted"
 MODEL_TYPE_TARGET = "model_type"
@@ -97,8 +96,7 @@ def predict_segments(
     if explain and len(records) > max_explained_records:
         detail = f"with explain=true the list may hold at most {max_explained_records:,} records"
         raise InvalidRecords([RecordProblem(-1, None, "too-many", detail)], 1)
-    version = serving_version(model_type)
-    model = artifacts.cache.get(version.artifact, directory=directory)
+    version, model = serving_model(model_type, directory=directory)
     encoded = model.encoder.encode_records(records, table=table)
     prediction = model.clusters.predict(encoded)
     explanations = explained(model, version.labels, encoded) if explain else None
@@ -155,8 +153,7 @@ def _store(records: Sequence[dict[str, Any]], *, directory: Path, at: datetime) 
     for model_type in ModelType.values:
         try:
             # Read within the transaction: an activation meanwhile must find them assigned.
-            version = serving_version(model_type)
-            model = artifacts.cache.get(version.artifact, directory=directory)
+            version, model = serving_model(model_type, directory=directory)
         except (NoActiveVersion, DamagedArtifact):  # that type is assigned when it serves again
             continue
         assign(

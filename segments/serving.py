@@ -6,11 +6,13 @@ Read anew by every request, so that an activation or a renamed segment takes eff
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from django.db import connection
 
+from modelregistry import artifacts
 from modelregistry.activation import NoActiveVersion
-from modelregistry.artifacts import Artifact
+from modelregistry.artifacts import Artifact, DamagedArtifact, TrainedModel
 from segments.assignment import SegmentLabels
 
 # Written out because composing it through the ORM costs several times as much as running it.
@@ -36,6 +38,22 @@ class ServingVersion:
 
     def __str__(self) -> str:
         return f"{self.model_type} {self.number}"
+
+
+def serving_model(model_type: str, *, directory: Path) -> tuple[ServingVersion, TrainedModel]:
+    """The version that serves and its model.
+
+    An erasure may replace the artifact between the two: then both are read again. Raises
+    `NoActiveVersion` or `DamagedArtifact`.
+    """
+    version = serving_version(model_type)
+    try:
+        return version, artifacts.cache.get(version.artifact, directory=directory)
+    except DamagedArtifact:
+        again = serving_version(model_type)
+        if again.artifact == version.artifact:
+            raise
+        return again, artifacts.cache.get(again.artifact, directory=directory)
 
 
 def serving_version(model_type: str) -> ServingVersion:

@@ -16,11 +16,19 @@ from modelregistry.models import ModelVersion, TrainingJob
 from modelregistry.succession import Predecessor
 from modelregistry.training import FittedVersion, Progress, TrainingRequest
 from segments.assignment import assign_stored_customers
+from segments.erasure import last_erasure, lock_models
 from segments.frames import UNASSIGNED, ReferenceTable, reference_table
 from segments.models import Customer, Fate, Segment, VersionSegment
 
 MAX_NAME = 90
 """Characters of a suggested name, so that a number still fits behind it."""
+
+
+class ErasedMeanwhile(ValueError):
+    """The version may know somebody who was erased since the customers were read."""
+
+    def __init__(self) -> None:
+        super().__init__("Customers were erased while it was trained on them; train again.")
 
 
 def train(
@@ -30,18 +38,21 @@ def train(
     directory: Path,
     by: trail.Actor,
     report: Progress,
+    secret: str,
 ) -> ModelVersion:
-    """Train a version on all stored customers and assign them. Raises ValueError for unusable data.
+    """Train a version on all stored customers and assign them.
 
     Its clusters continue the segments of the version that serves now, where most of their
-    customers are the same.
+    customers are the same. Raises ValueError for unusable data, `ErasedMeanwhile` among them.
     """
     report(0.0, "reading the customers")
+    erasure = last_erasure()
     active = pointer_of(request.model_type).active
-    reference = reference_table(active.pk if active else None)
+    reference = reference_table(active.pk if active else None, secret=secret)
     fitted = training.train_version(
         reference.frame,
         request,
+        owners=reference.digests,
         predecessor=_predecessor(active, reference) if active else None,
         job=job,
         directory=directory,
@@ -59,7 +70,11 @@ def train(
             min(0.75 + 0.25 * n / n_customers, 0.99), "assigning the customers"
         ),
     )
-    training.finish(version, job=job, n_assigned=n_customers - n_left_out, by=by)
+    with transaction.atomic():
+        lock_models()
+        if last_erasure() != erasure:
+            raise ErasedMeanwhile
+        training.finish(version, job=job, n_assigned=n_customers - n_left_out, by=by)
     return version
 
 

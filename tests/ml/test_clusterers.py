@@ -34,9 +34,11 @@ from ml.clusterers import (
     DBSCANModel,
     KMeansModel,
 )
+from ml.owners import Owners
 from ml.selection import choose_eps
 
 PLAIN = st.floats(-100, 100, allow_subnormal=False)
+DIGESTS = np.array([3, 2**64 - 1, 9], dtype=np.uint64)
 # Few values and few columns: most rows occur more than once and most distances are ties.
 LIKERT = hnp.arrays(
     np.float64,
@@ -513,8 +515,12 @@ def test_training_customers_keep_their_core_and_noise_labels_on_every_benchmark_
     assert np.mean(border_shares) > 0.97
 
 
+@pytest.mark.parametrize("has_owners", [False, True])
 @pytest.mark.parametrize("model", [kmeans_model(), dbscan_model()], ids=["kmeans", "dbscan"])
-def test_a_model_survives_its_arrays(model: ClusterModel):
+def test_a_model_survives_its_arrays(model: ClusterModel, has_owners: bool):
+    if has_owners:
+        arrays = Owners(DIGESTS, np.array([0, 0, 1])).arrays()
+        model = MODEL_CLASSES[model.model_type].from_arrays(model.arrays() | arrays)
     X = np.random.default_rng(0).normal(scale=5, size=(200, 2))
 
     rebuilt = MODEL_CLASSES[model.model_type].from_arrays(model.arrays())
@@ -522,6 +528,10 @@ def test_a_model_survives_its_arrays(model: ClusterModel):
     assert rebuilt.predict(X).distances.tobytes() == model.predict(X).distances.tobytes()
     assert rebuilt.predict(X).labels.tolist() == model.predict(X).labels.tolist()
     assert rebuilt.n_clusters == model.n_clusters
+    assert {name: array.tobytes() for name, array in rebuilt.arrays().items()} == {
+        name: array.tobytes() for name, array in model.arrays().items()
+    }
+    assert (rebuilt.owners is not None) is has_owners
 
 
 def test_a_model_cannot_be_changed_through_its_arrays():
@@ -565,6 +575,20 @@ def test_bad_centres_are_refused(centers, message):
         ({"eps": np.array([np.nan])}, "eps: expected a finite number above 0"),
         ({"eps": np.array([1, 2])}, "eps: expected a float64 array"),
         ({"surplus": np.array([1.0])}, "expected the arrays core_samples, core_labels, eps"),
+        ({"owner_digests": DIGESTS}, "expected the arrays core_samples, core_labels, eps"),
+        ({"owner_digests": DIGESTS, "owner_places": np.array([0, 0, 3])}, "places below 3"),
+        ({"owner_digests": DIGESTS, "owner_places": np.array([-1, 0, 2])}, "places below 3"),
+        ({"owner_digests": DIGESTS, "owner_places": np.array([0, 2, 1])}, "rising pairs"),
+        ({"owner_digests": DIGESTS, "owner_places": np.array([0, 1])}, "as many of both"),
+        ({"owner_digests": DIGESTS, "owner_places": np.zeros(3)}, "owner_places: expected a int64"),
+        (
+            {"owner_digests": DIGESTS[[0, 0]], "owner_places": np.array([1, 1])},
+            "rising pairs",
+        ),
+        (
+            {"owner_digests": np.arange(3), "owner_places": np.arange(3)},
+            "owner_digests: expected a uint64",
+        ),
     ],
 )
 def test_bad_core_samples_are_refused(changed, message):

@@ -96,7 +96,7 @@ def test_a_wrong_form_is_refused_even_with_the_right_digest(
         b"\0" * 100,
         (2**40).to_bytes(8, "little") + content[8:],
         content[: 8 + n_header],
-        with_header(format_version=3),
+        with_header(format_version=artifacts.FORMAT_VERSION + 1),
         with_header(model_type=other),
         with_header(model_type="pickle"),
         with_header(schema=...),
@@ -111,6 +111,23 @@ def test_a_wrong_form_is_refused_even_with_the_right_digest(
         with pytest.raises(DamagedArtifact):
             artifacts.read(rewritten(artifact, tmp_path, forgery), directory=tmp_path)
             pytest.fail(f"forgery {number} was read")
+
+
+def test_a_file_of_an_earlier_release_knows_no_owners(artifact: Artifact, tmp_path: Path) -> None:
+    content = (tmp_path / artifact.name).read_bytes()
+    assert artifacts.read(artifact, directory=tmp_path).clusters.owners is not None
+    arrays = artifacts.load_arrays(content)
+    header = json.dumps(artifacts._header(content) | {"format_version": 2})
+    del arrays["model.owner_digests"]
+    half = artifacts.save_arrays(arrays, metadata={"header": header})
+    del arrays["model.owner_places"]
+    earlier = artifacts.save_arrays(arrays, metadata={"header": header})
+
+    model = artifacts.read(rewritten(artifact, tmp_path, earlier), directory=tmp_path)
+
+    assert model.clusters.owners is None
+    with pytest.raises(DamagedArtifact, match="expected the arrays"):
+        artifacts.read(rewritten(artifact, tmp_path, half), directory=tmp_path)
 
 
 def test_altered_centres_fail_the_golden_batch(artifact: Artifact, tmp_path: Path) -> None:

@@ -9,11 +9,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
 from segments import uploads
+from segments.customer_digests import customer_digest
+from segments.erasure import ErasureConflict
 from segments.models import Assignment, Customer, Segment
 from tests.factories import TrainedModels, make_customers
 from tests.staff import entries_after, last_entry_id, staff
@@ -213,7 +216,9 @@ def test_deleting_a_customer_takes_its_assignments_and_leaves_one_entry(
     assert not Customer.objects.filter(pk=customer_id).exists()
     assert not Assignment.objects.filter(customer_id=customer_id).exists()
     (entry,) = entries_after(before)
-    assert (entry.action, entry.target_id) == ("customer.deleted", customer_id)
+    digest = customer_digest(customer_id, secret=settings.SECRET_KEY)
+    assert (entry.action, entry.target_id) == ("customer.erased", digest)
+    assert customer_id not in entry.details
 
 
 def test_deleting_several_customers_leaves_one_entry(trained: TrainedModels) -> None:
@@ -227,8 +232,40 @@ def test_deleting_several_customers_leaves_one_entry(trained: TrainedModels) -> 
 
     assert Customer.objects.count() == 297
     (entry,) = entries_after(before)
-    assert (entry.action, entry.n_items) == ("customer.deleted", 3)
-    assert sorted(json.loads(entry.details)["ids"]) == sorted(ids)
+    assert (entry.action, entry.n_items) == ("customer.erased", 3)
+    assert len(json.loads(entry.details)["customers"]) == 3
+    assert not any(customer_id in entry.details for customer_id in ids)
+
+
+def test_a_person_who_deletes_a_customer_reads_the_receipt(trained: TrainedModels) -> None:
+    client = staff(VIEW, DELETE)
+    url = reverse("admin:segments_customer_delete", args=[trained.records[5]["customer_id"]])
+
+    page = client.post(url, {"post": "yes"}, follow=True).content.decode()
+
+    assert "1 customers, 2 assignments" in page
+    assert "Models rewritten without them: dbscan 1." in page
+
+
+def test_a_person_is_told_why_nobody_was_erased(
+    trained: TrainedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise ErasureConflict
+
+    monkeypatch.setattr("segments.admin.erase", refuse)
+    client = staff(VIEW, DELETE)
+    customer_id = trained.records[5]["customer_id"]
+    url = reverse("admin:segments_customer_delete", args=[customer_id])
+    list_url = reverse("admin:segments_customer_changelist")
+    chosen = {"action": "delete_selected", "_selected_action": [customer_id], "post": "yes"}
+
+    for page in (
+        client.post(url, {"post": "yes"}, follow=True),
+        client.post(list_url, chosen, follow=True),
+    ):
+        assert "Nobody was erased." in page.content.decode()
+    assert Customer.objects.filter(pk=customer_id).exists()
 
 
 def test_a_deletion_that_cannot_be_recorded_does_not_happen(

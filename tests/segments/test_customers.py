@@ -17,6 +17,7 @@ from segments.models import Customer
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
+SECRET = "of-a-test"
 
 
 def test_new_customers_are_created_and_known_ones_updated() -> None:
@@ -112,7 +113,7 @@ def test_hostile_ids_are_stored_as_they_are() -> None:
 def test_the_table_for_training_has_a_row_a_customer_in_order_of_id() -> None:
     upsert_customers({"b": {"x": 2}, "a": {"x": 1, "y": "u"}, "c": {"y": None}}, at=NOW)
 
-    frame = reference_table(None).frame
+    frame = reference_table(None, secret=SECRET).frame
 
     assert list(frame.columns) == ["x", "y"]
     assert frame["x"].tolist()[:2] == [1, 2]
@@ -121,7 +122,7 @@ def test_the_table_for_training_has_a_row_a_customer_in_order_of_id() -> None:
 
 
 def test_without_customers_the_table_is_empty() -> None:
-    assert len(reference_table(None).frame) == 0
+    assert len(reference_table(None, secret=SECRET).frame) == 0
 
 
 def test_attributes_as_text_are_stored_and_merged_as_others_are() -> None:

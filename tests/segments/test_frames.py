@@ -18,6 +18,7 @@ from ml.encoder import FeatureEncoder
 from ml.features import NoUsableFeatures
 from ml.schema_learning import learn_schema
 from segments import frames
+from segments.customer_digests import customer_digest, owner_digests
 from segments.customers import upsert_customers
 from segments.frames import UNASSIGNED, reference_table
 from segments.models import Assignment
@@ -27,6 +28,7 @@ from tests.factories import make_customers, make_version
 pytestmark = pytest.mark.django_db
 
 AS_OF = date(2026, 1, 1)
+SECRET = "of-a-test"
 Record = dict[str, Any]
 
 
@@ -89,7 +91,7 @@ def test_every_kind_of_attribute_is_learned_and_encoded_as_from_a_plain_table() 
     records = hostile_records()
     store(records)
 
-    table = reference_table(None).frame
+    table = reference_table(None, secret=SECRET).frame
 
     assert_worth_the_same(table, pd.DataFrame.from_records(records))
 
@@ -100,7 +102,7 @@ def test_what_is_no_feature_is_refused_for_the_same_reason(name: str) -> None:
     store(records)
     reasons = []
 
-    for frame in (reference_table(None).frame, pd.DataFrame.from_records(records)):
+    for frame in (reference_table(None, secret=SECRET).frame, pd.DataFrame.from_records(records)):
         with pytest.raises(NoUsableFeatures) as caught:
             learn_schema(frame, as_of=AS_OF, features=[name])
         reasons.append(caught.value.omitted)
@@ -112,7 +114,7 @@ def test_a_column_that_mixes_kinds_keeps_its_values() -> None:
     records = hostile_records()
     store(records)
 
-    column = reference_table(None).frame["mixed_in_time"]
+    column = reference_table(None, secret=SECRET).frame["mixed_in_time"]
 
     assert column.tolist() == [record["mixed_in_time"] for record in records]
 
@@ -126,7 +128,7 @@ def test_real_tables_are_learned_and_encoded_as_from_a_plain_table(
     records = [attributes for batch in batches for _, attributes in batch]
     store(records)
 
-    table = reference_table(None).frame
+    table = reference_table(None, secret=SECRET).frame
 
     assert_worth_the_same(table, pd.DataFrame.from_records(records))
 
@@ -134,7 +136,7 @@ def test_real_tables_are_learned_and_encoded_as_from_a_plain_table(
 def test_a_customer_costs_some_bytes_a_value_and_no_objects() -> None:
     store([{"x": n / 7, "yes": n % 2 == 0, "level": f"level {n % 3}"} for n in range(500)])
 
-    table = reference_table(None).frame
+    table = reference_table(None, secret=SECRET).frame
 
     assert table["x"].dtype == np.float64
     assert table["yes"].dtype == np.bool_
@@ -146,18 +148,19 @@ def test_one_query_reads_everybody_however_many_there_are() -> None:
     store([{"x": n} for n in range(100)])
 
     with CaptureQueriesContext(connection) as captured:
-        table = reference_table(None)
+        table = reference_table(None, secret=SECRET)
 
     assert len(captured) == 1
-    assert len(table.frame) == len(table.segments) == 100
+    assert len(table.frame) == len(table.segments) == len(table.digests) == 100
 
 
 def test_nobody_makes_an_empty_table() -> None:
-    table = reference_table(None)
+    table = reference_table(None, secret=SECRET)
 
     assert table.frame.shape == (0, 0)
     assert table.segments.dtype == np.int64
-    assert len(table.segments) == 0
+    assert table.digests.dtype == np.uint64
+    assert len(table.segments) == len(table.digests) == 0
 
 
 def test_the_segments_of_a_version_stand_beside_its_customers() -> None:
@@ -166,12 +169,24 @@ def test_the_segments_of_a_version_stand_beside_its_customers() -> None:
     Assignment.objects.get(version=version, customer=keys[3]).delete()
     Assignment.objects.filter(version=version, customer=keys[4]).update(segment=None)
 
-    table = reference_table(version.pk)
+    table = reference_table(version.pk, secret=SECRET)
 
     own = {a.customer_id: a.segment_id for a in Assignment.objects.filter(version=version)}
     expected = [own.get(key, UNASSIGNED) for key in keys]
     expected[4] = NOISE
     assert table.segments.tolist() == expected
     assert expected[3] == UNASSIGNED
-    assert reference_table(other.pk).segments.tolist() != expected
-    assert set(reference_table(None).segments.tolist()) == {UNASSIGNED}
+    assert reference_table(other.pk, secret=SECRET).segments.tolist() != expected
+    assert set(reference_table(None, secret=SECRET).segments.tolist()) == {UNASSIGNED}
+
+
+def test_each_row_has_the_digest_of_its_customer() -> None:
+    keys = sorted(record["customer_id"] for record in make_customers(n_customers=60))
+
+    digests = reference_table(None, secret=SECRET).digests
+
+    assert digests.tolist() == owner_digests(keys, secret=SECRET).tolist()
+    assert len(set(digests.tolist())) == 60
+    assert not set(digests.tolist()) & set(owner_digests(keys, secret="another").tolist())
+    in_the_trail = customer_digest(keys[0], secret=SECRET)
+    assert digests[:1].tobytes().hex() not in in_the_trail

@@ -39,6 +39,30 @@ def test_the_file_s_customers_are_stored_as_they_are(tmp_path: Path) -> None:
         assert stored == record
 
 
+def test_who_vanishes_by_an_import_is_forgotten_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten: list[str] = []
+
+    def forget(ids: list[str]) -> int:
+        forgotten.extend(ids)
+        return 7
+
+    monkeypatch.setattr("monitoring.drift_check.forget_customers", forget)
+    places = {"drift_inputs": "monitoring.drift_check.forget_customers"}
+    path = tmp_path / "customers.csv"
+    path.write_text("customer_id,orders\na,1\nb,2\nc,3\n")
+    import_customers(path, by=BY, elsewhere=places)
+    path.write_text("customer_id,orders\nb,7\nd,8\n")
+
+    with one_entry(action="customers.imported") as entries:
+        import_customers(path, by=BY, replaces_all=True, elsewhere=places)
+
+    assert forgotten == ["a", "c"]
+    details = json.loads(entries[0].details)
+    assert (details["n_vanished"], details["forgotten"]) == (2, {"drift_inputs": 7})
+
+
 def test_importing_again_updates(tmp_path: Path) -> None:
     path = tmp_path / "customers.csv"
     path.write_text("customer_id,orders\na,1\nb,2\n")

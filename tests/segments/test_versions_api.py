@@ -396,7 +396,7 @@ def test_a_rollback_to_a_degenerate_version_is_refused_unless_forced(
         {"reason": "x", "forced": True},
         *(
             {"reason": "x", "version": version}
-            for version in (0, -1, 1.0, "1", True, None, [1], 10**9, 10**300)
+            for version in (0, -1, 1.5, "1", True, None, [1], 10**9, 10**300)
         ),
     ],
 )

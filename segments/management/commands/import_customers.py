@@ -44,6 +44,7 @@ class Command(BaseCommand):
                     skip_bad_rows=options["skip_bad_rows"],
                     rejects=path.with_name(f"{path.name}.rejects.csv"),
                     replaces_all=options.get("replaces_all", False),
+                    elsewhere=settings.ERASED_ELSEWHERE,
                     on_progress=report,
                 )
         except UnreadableTable as error:

@@ -1,0 +1,48 @@
+"""`manage.py erase_customer ID`: erase a customer everywhere and print the receipt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from audit import trail
+from modelregistry.artifacts import DamagedArtifact
+from segments.erasure import (
+    ErasureConflict,
+    UnknownCustomer,
+    erase,
+    receipt_of,
+    receipt_words,
+)
+
+
+class Command(BaseCommand):
+    help = "Erase a customer from the tables, the models and all that is kept elsewhere."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("customer_id", metavar="ID")
+        parser.add_argument("--json", action="store_true", help="print the receipt as JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            erasure = erase(
+                [options["customer_id"]],
+                by=trail.Actor.command("erase_customer"),
+                directory=settings.MODEL_DIR,
+                secret=settings.SECRET_KEY,
+                elsewhere=settings.ERASED_ELSEWHERE,
+            )
+        except (UnknownCustomer, ErasureConflict, DamagedArtifact) as error:
+            raise CommandError(str(error)) from error
+        receipt = receipt_of(erasure)
+        if options["json"]:
+            self.stdout.write(msgspec.json.format(msgspec.json.encode(receipt)).decode())
+            return
+        self.stdout.write(receipt_words(erasure))
+        for title, name in (("Kept", "kept"), ("Not erased at once", "not_erased_at_once")):
+            self.stdout.write(f"{title}:")
+            for sentence in receipt[name]:
+                self.stdout.write(f"  {sentence}")
