@@ -14,11 +14,10 @@ from django.db.models import Model, QuerySet
 from audit import trail
 from monitoring.models import Alert, DriftReport, QualityPoint, ServingHour
 from monitoring.serving import ALL_TIME
+from segments.spreadsheet_cells import safe_text
 
 AUDIT_ACTION = "monitoring.exported"
 CHUNK = 500
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""With which a spreadsheet takes a text for a formula (OWASP, CSV injection)."""
 HEADERS = {"version__model_type": "model_type", "version__number": "version"}
 
 
@@ -96,9 +95,7 @@ def safe_cell(value: Any) -> Any:
         value = json.dumps(value)
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-        return f"'{value}"
-    return value
+    return safe_text(value) if isinstance(value, str) else value
 
 
 def _rows(export: Export, *, since: datetime | None) -> QuerySet[Any, Any]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.api import ApiView
+from access.negotiation import WhateverIsAccepted
 from access.schema import documented
 from access.scopes import Scope
 from monitoring.metrics import exposition
@@ -32,16 +32,6 @@ class TextRenderer(BaseRenderer):
         renderer_context: Mapping[str, Any] | None = None,
     ) -> bytes:
         return str(data).encode()
-
-
-class WhateverIsAccepted(BaseContentNegotiation):
-    """Scrapers ask for text formats, and so do people: the choice is not theirs."""
-
-    def select_renderer(
-        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
-    ) -> tuple[BaseRenderer, str]:
-        own = next(iter(renderers))
-        return own, own.media_type
 
 
 class MetricsView(ApiView):

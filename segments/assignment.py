@@ -52,6 +52,32 @@ UPSERT_COLUMNS = UPSERT.format(
     ) AS columns (customer_id) ORDER BY customer_id""",
     lock="FOR KEY SHARE",
 )
+# Who comes into another segment, or into the first. Of a version that never served nobody asks.
+CHANGES = """INSERT INTO segments_assignmentchange
+        (version_id, customer_id, segment_id, was_assigned, changed_at)
+    SELECT served.id, {new}.customer_id, before.segment_id, before.customer_id IS NOT NULL, %s
+    FROM modelregistry_modelversion AS served
+    CROSS JOIN {rows}
+    LEFT JOIN segments_assignment AS before
+        ON before.version_id = served.id AND before.customer_id = {new}.customer_id
+    WHERE served.id = %s
+        AND EXISTS (SELECT 1 FROM modelregistry_activation WHERE to_version_id = served.id)
+        AND (before.customer_id IS NULL
+            OR COALESCE(before.segment_id, -1) <> COALESCE({new}.segment_id, -1))"""
+# PostgreSQL: one statement sees the table as it was before. SQLite: its only writer looks first.
+UPSERT_AND_CHANGES = (
+    "WITH written AS ({upsert} RETURNING customer_id, segment_id) {changes}".format(
+        upsert=UPSERT_COLUMNS, changes=CHANGES.format(new="written", rows="written")
+    )
+)
+CHANGES_TO_COME = CHANGES.format(
+    new="new",
+    rows="""(SELECT json_extract(value, '$[0]') AS customer_id,
+            json_extract(value, '$[1]') AS revision, json_extract(value, '$[2]') AS segment_id
+        FROM json_each(%s)) AS new
+    JOIN segments_customer AS stored
+        ON stored.customer_id = new.customer_id AND stored.revision = new.revision""",
+)
 
 IdRange: TypeAlias = dict[str, str]
 """Conditions on customer_id, as a filter takes them."""
@@ -93,19 +119,28 @@ def write_assignments(
     *,
     at: datetime,
 ) -> None:
-    """Upsert the assignments of distinct customers as they stood at their revisions."""
+    """Upsert the assignments of distinct customers as they stood at their revisions.
+
+    Who comes into another segment of a version that has served is noted in `AssignmentChange`.
+    """
+    segment_ids = list(map(labels.ids.__getitem__, prediction.labels.tolist()))
     columns = (
         customer_ids,
         revisions,
-        list(map(labels.ids.__getitem__, prediction.labels.tolist())),
+        segment_ids,
         prediction.distances.tolist(),
         prediction.status or [""] * len(customer_ids),
     )
     moment = connection.ops.adapt_datetimefield_value(at)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":  # where row by row means waiting row by row
-            cursor.execute(UPSERT_COLUMNS, [*map(list, columns), version_id, moment])
+            values = [*map(list, columns), version_id, moment, moment, version_id]
+            cursor.execute(UPSERT_AND_CHANGES, values)
         else:
+            changed = msgspec.json.encode(
+                list(zip(customer_ids, revisions, segment_ids, strict=True))
+            )
+            cursor.execute(CHANGES_TO_COME, [moment, changed.decode(), version_id])
             rows = zip(*columns, repeat(version_id), repeat(moment), strict=False)  # have no end
             cursor.executemany(UPSERT_ROW, list(rows))
 
@@ -282,7 +317,8 @@ def _ready(version: ModelVersion, pointer: ActiveModel, *, directory: Path) -> T
 
 
 def _switch(move: Move, model: TrainedModel, *, by: trail.Actor, at: datetime) -> Activation:
-    entry = activation.move_pointer(move, by=by, at=at)
+    # Dated when it happens: by then many may have had to be assigned.
+    entry = activation.move_pointer(move, by=by, at=max(at, timezone.now()))
     # Customers stored between the assigning and the move.
     assign_stored_customers(move.to_version, model)
     return entry

@@ -4,58 +4,81 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from access.choices import Choice
+from access.choices import Switch
 from access.pagination import PageQuery
 from ml.features import Kind
+from ml.records import MAX_ATTRIBUTES, MAX_ID, MAX_NAME, MAX_TEXT, NUMBER_LIMIT
 from modelregistry.models import ModelType
-from segments.models import Fate, Status
+from segments.models import NOISE_KEY, Fate, Status
 
 NOISE = "noise"
 ACTIVE = "active"
+INVISIBLE = "\\u007F-\\u009F\\u061C\\u200B-\\u200F\\u202A-\\u202E\\u2060-\\u2069\\uFEFF"
+"""As `ml.records.BAD_TEXT`, less the first 32 characters, and surrogates, which no JSON holds."""
+PRINTED = f"[^\\u0000-\\u001F{INVISIBLE}]"
+VISIBLE = f"[^\\s\\u0000-\\u001F{INVISIBLE}]"
+LINES = f"[^\\u0000-\\u0008\\u000B\\u000C\\u000E-\\u001F{INVISIBLE}]"
+CUSTOMER_ID = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_ID,
+    "pattern": f"^{VISIBLE}({PRINTED}*{VISIBLE})?$",
+}
 ATTRIBUTE = {
     "oneOf": [
-        {"type": "number", "minimum": -1e15, "maximum": 1e15},
+        {"type": "number", "minimum": -NUMBER_LIMIT, "maximum": NUMBER_LIMIT},
         {"type": "boolean"},
-        {"type": "string", "maxLength": 1000},
+        {
+            "type": "string",
+            "maxLength": MAX_TEXT,
+            "pattern": f"^{LINES}*$",
+        },
         {"type": "null"},
     ]
 }
+CUSTOMER = {
+    "type": "object",
+    "description": "A flat object: the client's own id, if any, and attributes.",
+    "properties": {"customer_id": CUSTOMER_ID},
+    "additionalProperties": ATTRIBUTE,
+    "propertyNames": {"minLength": 1, "maxLength": MAX_NAME, "pattern": f"^{PRINTED}+$"},
+    "maxProperties": MAX_ATTRIBUTES,
+    "example": {"customer_id": "C-1", "total_spend": 129.9, "channel": "web"},
+}
+CUSTOMER_SCHEMAS = {
+    "CustomerRecord": CUSTOMER,
+    "IdentifiedRecord": {**CUSTOMER, "required": ["customer_id"]},
+}
+"""Components of the API's schema."""
+
+
+def customers_body(*, ids_required: bool = False) -> dict[str, Any]:
+    """The schema of a body that lists customers, for `extend_schema(request=…)`."""
+    component = "IdentifiedRecord" if ids_required else "CustomerRecord"
+    customers = {
+        "type": "array",
+        "items": {"$ref": f"#/components/schemas/{component}"},
+        "minItems": 1,
+        "maxItems": settings.MAX_RECORDS,
+    }
+    return {"application/json": customers}
 
 
 class PredictQuery(serializers.Serializer):
-    store = Choice(
-        choices=["true", "false"],
+    store = Switch(
         required=False,
-        default="true",
+        default=True,
         help_text="Store and assign the customers that have a customer_id.",
     )
-    explain = Choice(
-        choices=["true", "false"],
+    explain = Switch(
         required=False,
-        default="false",
+        default=False,
         help_text="Say why each customer is in its segment; for fewer customers a request.",
     )
-
-    def validate_store(self, text: str) -> bool:
-        return text == "true"
-
-    def validate_explain(self, text: str) -> bool:
-        return text == "true"
-
-
-@extend_schema_field(
-    {
-        "type": "object",
-        "properties": {"customer_id": {"type": "string", "minLength": 1, "maxLength": 200}},
-        "additionalProperties": ATTRIBUTE,
-        "example": {"customer_id": "C-1", "total_spend": 129.9, "channel": "web"},
-    }
-)
-class CustomerField(serializers.DictField):
-    """A flat object: the client's own id, if any, and attributes."""
 
 
 class ContributionSerializer(serializers.Serializer):
@@ -101,13 +124,19 @@ class PredictionsSerializer(serializers.Serializer):
     predictions = PredictionSerializer(many=True)
 
 
-class SegmentsQuery(PageQuery):
+class SegmentQuery(serializers.Serializer):
+    """One segment only."""
+
     segment = serializers.RegexField(
-        r"^(\d{1,18}|noise)$", required=False, help_text="A segment's id, or noise."
+        r"^([0-9]{1,18}|noise)$", required=False, help_text="A segment's id, or noise."
     )
 
-    def validate_segment(self, text: str) -> int | None:
-        return None if text == NOISE else int(text)
+    def validate_segment(self, text: str) -> int:
+        return NOISE_KEY if text == NOISE else int(text)
+
+
+class SegmentsQuery(SegmentQuery, PageQuery):
+    """The query of a list of customers with their segment."""
 
 
 class AssignedCustomerSerializer(serializers.Serializer):
@@ -131,7 +160,7 @@ class SegmentsPage(serializers.Serializer):
 
 class ProfilesQuery(serializers.Serializer):
     version = serializers.RegexField(
-        r"^(active|[1-9]\d{0,8})$",
+        r"^(active|[1-9][0-9]{0,8})$",
         required=False,
         default=ACTIVE,
         help_text="active, or the number of a trained version.",

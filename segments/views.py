@@ -9,7 +9,6 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -25,13 +24,13 @@ from segments.models import Assignment
 from segments.profiles import profiles_of
 from segments.serializers import (
     ACTIVE,
-    CustomerField,
     PredictionsSerializer,
     PredictQuery,
     ProfilesQuery,
     ProfilesSerializer,
     SegmentsPage,
     SegmentsQuery,
+    customers_body,
 )
 
 CUSTOMER_ID = re.compile(r"^[^\x00-\x1f]{1,200}$")
@@ -51,7 +50,7 @@ class PredictView(ApiView):
             f"{settings.MAX_EXPLAINED_RECORDS:,} customers a request."
         ),
         parameters=[PredictQuery],
-        request=serializers.ListSerializer(child=CustomerField(), min_length=1),
+        request=customers_body(),
         responses=documented(PredictionsSerializer, 404, 415),
         operation_id="predict",
     )
@@ -94,7 +93,7 @@ class SegmentsView(ApiView):
         self.audit_target = ("model_version", str(version))
         assigned = Assignment.objects.filter(version=version)
         if "segment" in self.query:
-            assigned = assigned.filter(segment_id=self.query["segment"])
+            assigned = assigned.in_segment(self.query["segment"])
         pages = KeysetPagination("customer_id", CUSTOMER_ID)
         rows = assigned.values(
             "customer_id", "segment_id", "segment__name", "distance", "status", "assigned_at"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.http import Http404
 from django.urls import reverse
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -15,19 +14,34 @@ from access.api import ApiView
 from access.bodies import Body, Number, Text
 from access.schema import documented
 from access.scopes import Scope
+from ml.fitting import parameter_bounds
 from modelregistry.models import JobState, ModelType, TrainingJob
 from modelregistry.training import TrainingRequest
 from segments.jobs import TARGET, cancel, notice_of, queue_training, retry
 from segments.training_requests import MAX_NOTE
 
 
-class ParameterField(extend_schema_field(OpenApiTypes.NUMBER)(Number)):  # type: ignore[misc]
-    """A parameter's value; its bounds are those of its name."""
+@extend_schema_field(
+    {
+        "type": "object",
+        "properties": {
+            name: {
+                "type": "integer" if kind is int else "number",
+                "minimum" if kind is int else "exclusiveMinimum": lowest if kind is int else 0,
+                "maximum": highest,
+            }
+            for name, (kind, lowest, highest) in parameter_bounds().items()
+        },
+        "additionalProperties": False,
+    }
+)
+class ParametersField(serializers.DictField):
+    """Numbers by the name of the parameter; which names there are depends on the model type."""
 
 
 class TrainBody(Body):
-    parameters = serializers.DictField(
-        child=ParameterField(),
+    parameters = ParametersField(
+        child=Number(),
         default=dict,
         help_text=(
             "kmeans: n_clusters (or k), n_init, random_state; dbscan: eps, min_samples, "
@@ -37,6 +51,7 @@ class TrainBody(Body):
     features = serializers.ListField(
         child=Text(max_length=200, trim_whitespace=False),
         allow_empty=False,
+        min_length=1,
         allow_null=True,
         default=None,
         help_text="Attributes to use; null: all that carry information.",

@@ -9,7 +9,6 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Prefetch, prefetch_related_objects
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
@@ -202,7 +201,7 @@ class CompareQuery(serializers.Serializer):
         # `with` is a word of Python's own.
         return {
             "with": serializers.RegexField(
-                r"^(active|[1-9]\d{0,8})$",
+                r"^(active|[1-9][0-9]{0,8})$",
                 required=False,
                 default=ACTIVE,
                 help_text="active, or a version's number.",
@@ -218,13 +217,15 @@ class ActivateBody(ReasonBody):
     force = Flag(default=False, help_text="Activate it although a gate is breached.")
 
 
-class VersionNumber(extend_schema_field(OpenApiTypes.INT)(Number)):  # type: ignore[misc]
+@extend_schema_field({"type": "integer", "minimum": 1, "maximum": MAX_NUMBER})
+class VersionNumber(Number):
     default_error_messages = {"invalid": "The number of a version is needed."}
 
     def to_internal_value(self, data: Any) -> int:
-        if not isinstance(data, int) or isinstance(data, bool) or not 1 <= data <= MAX_NUMBER:
+        number = super().to_internal_value(data)
+        if number != int(number) or not 1 <= number <= MAX_NUMBER:
             self.fail("invalid")
-        return data
+        return int(number)
 
 
 class RollBackBody(ReasonBody):
