@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
@@ -13,25 +14,46 @@ from rest_framework.request import Request
 
 MAX_LIMIT = 1_000
 DEFAULT_LIMIT = 100
+DIGITS = re.compile(r"[0-9]{1,6}")
+BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+
+
+@extend_schema_field({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT})
+class LimitField(serializers.Field):
+    """A whole number in digits, as a query gives it."""
+
+    default_error_messages = {
+        "blank": "must not be blank",
+        "invalid": "must be a whole number",
+        "out-of-range": f"must be 1 to {MAX_LIMIT:,}",
+    }
+
+    def to_internal_value(self, data: str) -> int:
+        if not DIGITS.fullmatch(data):
+            self.fail("invalid" if data else "blank")
+        if not 1 <= int(data) <= MAX_LIMIT:
+            self.fail("out-of-range")
+        return int(data)
+
+    def to_representation(self, value: int) -> int:
+        return value
 
 
 class LimitQuery(serializers.Serializer):
     """How many at the most."""
 
-    limit = serializers.RegexField(
-        r"^[0-9]{1,6}$", required=False, default=str(DEFAULT_LIMIT), help_text="1 to 1,000."
-    )
+    limit = LimitField(required=False, default=DEFAULT_LIMIT, help_text="1 to 1,000.")
 
-    def validate_limit(self, text: str) -> int:
-        if not 1 <= int(text) <= MAX_LIMIT:
-            raise serializers.ValidationError(f"must be 1 to {MAX_LIMIT:,}", code="out-of-range")
-        return int(text)
+
+@extend_schema_field({"type": "string", "pattern": f"^{BASE64.pattern}$", "maxLength": 1_000})
+class CursorField(serializers.CharField):
+    """The place where a page begins, in base64."""
 
 
 class PageQuery(LimitQuery):
     """The query of every list."""
 
-    cursor = serializers.CharField(required=False, max_length=1_000, help_text="From next.")
+    cursor = CursorField(required=False, max_length=1_000, help_text="From next.")
 
 
 class KeysetPagination(CursorPagination):
@@ -46,11 +68,14 @@ class KeysetPagination(CursorPagination):
         self.position_form = position_form
 
     def decode_cursor(self, request: Request) -> Cursor | None:
+        sent = request.query_params.get(self.cursor_query_param)
+        if sent is not None and not BASE64.fullmatch(sent):  # the decoder overlooks other signs
+            raise _invalid_cursor()
         try:
             cursor = super().decode_cursor(request)
         except (NotFound, UnicodeDecodeError) as error:
             raise _invalid_cursor() from error
-        if cursor and cursor.position and not self.position_form.match(str(cursor.position)):
+        if cursor and not self.position_form.match(str(cursor.position)):
             raise _invalid_cursor()
         return cursor
 

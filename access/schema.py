@@ -35,16 +35,20 @@ MEANINGS = {
     401: "No key, or a key that is not valid.",
     403: "The key lacks the scope.",
     404: "There is no such thing.",
-    405: "The method is not allowed here.",
     406: "Only JSON is served.",
     409: "What is stored does not allow it, or somebody else was first.",
     411: "The body has no Content-Length.",
     413: "The body is too large.",
+    414: "The address is too long.",
     415: "The body is not JSON in UTF-8.",
+    422: "The Idempotency-Key came with another query or body before.",
     429: "Too many requests; see Retry-After.",
+    431: "The header fields are too large.",
+    500: "The server failed; why is in its log.",
     503: "Not now: no active version, a damaged artifact, or a busy database.",
 }
-ALWAYS = (400, 401, 403, 405, 406, 411, 413, 429, 503)
+ALWAYS = (400, 401, 403, 406, 411, 413, 414, 429, 431, 500, 503)
+"""What any operation may answer; 405 is the answer to a method that is no operation."""
 
 
 def documented(success: Any, *more: int, status: int = 200) -> dict[Any, Any]:

@@ -35,7 +35,7 @@ from monitoring.serializers import (
 )
 from monitoring.serializers_status import StatusSerializer
 from monitoring.status import status_of
-from segments.serializers import ACTIVE, CustomerField
+from segments.serializers import ACTIVE, customers_body
 from segments.views import trained_version
 
 REPORT_ID = re.compile(r"^[0-9]{1,18}$")
@@ -87,7 +87,7 @@ class DriftView(ApiView):
             "answer waits for no mail."
         ),
         parameters=[DriftQuery],
-        request=serializers.ListSerializer(child=CustomerField(), min_length=1),
+        request=customers_body(),
         responses=documented(DriftReportSerializer, 415),
         operation_id="monitor_drift",
     )

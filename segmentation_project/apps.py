@@ -7,7 +7,7 @@ class ProjectConfig(AppConfig):
     verbose_name = "Customer Segmentation API"
 
     def ready(self) -> None:
-        from segmentation_project import checks, schema  # noqa: F401  registered once apps are loaded
+        from segmentation_project import checks, openapi, schema  # noqa: F401  registered once apps are loaded
 
 
 class AdminConfig(DjangoAdminConfig):

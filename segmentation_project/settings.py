@@ -25,8 +25,12 @@ api_config = load_api_config(env.path("API_CONFIG", "config/api_config.json", ba
 # -- secrets ------------------------------------------------------------------------------------
 SECRET_KEY = env.secret("SECRET_KEY", min_length=50, example="change-me-django-secret-key")
 API_KEY = env.secret("API_KEY", min_length=32, example="change-me-api-key")
-JWT_SECRET_KEY = env.secret("JWT_SECRET_KEY", min_length=32, example="change-me-jwt-secret-key")
 JWT_ALGORITHM = env.choice("JWT_ALGORITHM", "HS256", {"HS256", "HS384", "HS512"})
+JWT_SECRET_KEY = env.secret(
+    "JWT_SECRET_KEY",
+    min_length=int(JWT_ALGORITHM.removeprefix("HS")) // 8,  # RFC 7518, 3.2
+    example="change-me-jwt-secret-key",
+)
 ACCESS_TOKEN_EXPIRE_MINUTES = env.integer("ACCESS_TOKEN_EXPIRE_MINUTES", 30, low=1, high=1440)
 
 # -- server -------------------------------------------------------------------------------------
@@ -168,6 +172,7 @@ CACHES = {
 }
 RATELIMIT_USE_CACHE = "ratelimit"
 RATE_LIMIT = env.rate("RATE_LIMIT", api_config.rate_limits.default)
+BAD_KEY_LIMIT = env.rate("BAD_KEY_LIMIT", "20/m")
 # The counters are ours and their exactness under concurrency is tested.
 SILENCED_SYSTEM_CHECKS = ["django_ratelimit.W001"]
 
@@ -193,7 +198,9 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Customer Segmentation API",
     "DESCRIPTION": (
         "Customer segments from K-means and DBSCAN models, served with their version. "
-        "Send the key in the `X-API-Key` header."
+        "Send the key in the `X-API-Key` header, or an access token from `POST /auth/token` as "
+        "`Authorization: Bearer`. [The guide](/docs/guide) leads through a client; "
+        "[the problem types](/docs/problems) say what the `code` of an error means."
     ),
     "VERSION": VERSION,
     "OAS_VERSION": "3.1.1",
@@ -205,6 +212,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "segmentation_project.openapi.complete",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "AlertEventKindEnum": "monitoring.models.AlertEvent.Kind",
         "AlertKindEnum": "monitoring.models.AlertKind",
@@ -254,6 +265,17 @@ WEBHOOK_SECRET = env.webhook_secret("WEBHOOK_SECRET", is_needed=bool(WEBHOOK_URL
 # -- monitoring ---------------------------------------------------------------------------------
 DRIFT_THRESHOLD = env.share("DRIFT_THRESHOLD", 0.05)
 MONITORING_INTERVAL = env.integer("MONITORING_INTERVAL", 24, low=1, high=8760)
+
+# -- history ------------------------------------------------------------------------------------
+CHANGES_KEPT_DAYS = env.integer("CHANGES_KEPT_DAYS", 90, low=1, high=3650)
+
+# -- erasure ------------------------------------------------------------------------------------
+# Who else keeps something of customers, by what it is: each is called with ids, within the
+# transaction that erases them, and says how many it erased.
+ERASED_ELSEWHERE = {
+    "drift_inputs": "monitoring.drift_check.forget_customers",
+    "stored_answers": "access.idempotency.forget_answers",
+}
 
 # -- before a version serves --------------------------------------------------------------------
 GATE_LIMITS = {

@@ -2,8 +2,10 @@
 
 from django.contrib import admin
 from django.urls import path, register_converter
+from django.urls.converters import StringConverter
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
+from access.views import TokenView
 from audit.views import AuditLogsView
 from modelregistry.models import ModelType
 from modelregistry.views import ModelsView
@@ -20,6 +22,9 @@ from monitoring.views_alerts import (
 from monitoring.views_metrics import MetricsView
 from segmentation_project import views
 from segments.views import PredictView, ProfilesView, SegmentsView
+from segments.views_changes import ChangesView
+from segments.views_customers import CustomersView, CustomerView
+from segments.views_export import ExportView
 from segments.views_jobs import CancelJobView, JobView, RetryJobView, TrainView
 from segments.views_versions import ActivateView, CompareView, RollBackView, VersionView
 
@@ -36,10 +41,17 @@ class ModelTypeConverter:
         return value
 
 
+class CustomerIdConverter(StringConverter):
+    """The rest of a path, whatever it is: ids are the clients' own."""
+
+    regex = "(?s:.+)"
+
+
 swagger = SpectacularSwaggerView.as_view(url_name="schema")
 redoc = SpectacularRedocView.as_view(url_name="schema")
 
 register_converter(ModelTypeConverter, "model_type")
+register_converter(CustomerIdConverter, "customer_id")
 
 urlpatterns = [
     path("", views.root, name="root"),
@@ -47,8 +59,10 @@ urlpatterns = [
     path("readyz", views.read_only(readyz), name="readyz"),
     path("schema", views.read_only(SpectacularAPIView.as_view()), name="schema"),
     path("docs", views.read_only(swagger), name="docs"),
+    path("docs/guide", views.client_guide, name="client-guide"),
     path("docs/problems", views.problem_types, name="problem-types"),
     path("redoc", views.read_only(redoc), name="redoc"),
+    path("auth/token", TokenView.as_view(), name="auth-token"),
     path("models", ModelsView.as_view(), name="models"),
     path("models/<model_type:model_type>/train", TrainView.as_view(), name="train"),
     path(
@@ -87,12 +101,16 @@ urlpatterns = [
     ),
     path("monitor/alerts/<int:alert_id>/resolve", ResolveView.as_view(), name="alert-resolve"),
     path("monitor/quality/<model_type:model_type>", QualityView.as_view(), name="quality"),
+    path("customers", CustomersView.as_view(), name="customers"),
+    path("customers/<customer_id:customer_id>", CustomerView.as_view(), name="customer"),
     path("segments/<model_type:model_type>", SegmentsView.as_view(), name="segments"),
     path(
         "segments/<model_type:model_type>/profiles",
         ProfilesView.as_view(),
         name="segment-profiles",
     ),
+    path("segments/<model_type:model_type>/changes", ChangesView.as_view(), name="segment-changes"),
+    path("segments/<model_type:model_type>/export", ExportView.as_view(), name="segments-export"),
     path("metrics", MetricsView.as_view(), name="metrics"),
     path("audit/logs", AuditLogsView.as_view(), name="audit-logs"),
     path("admin/", admin.site.urls),

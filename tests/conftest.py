@@ -26,6 +26,9 @@ SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--browser", action="store_true", help="also run the browser tests")
     parser.addoption(
+        "--tools", action="store_true", help="also run what needs the tools of requirements-dev.txt"
+    )
+    parser.addoption(
         "--database", action="store_true", help="run only the tests that touch the database"
     )
 
@@ -53,6 +56,8 @@ SERVICE_URLS = ("TEST_POSTGRES_URL",)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests of services whose address nobody gave, and what was not asked for."""
     left_out = [item for item in items if lacks_a_service(item)]
+    if not config.getoption("--tools"):
+        left_out += [item for item in items if item.get_closest_marker("tools")]
     if config.getoption("--database"):
         left_out += [item for item in items if not touches_the_database(item)]
     config.hook.pytest_deselected(items=left_out)
@@ -97,6 +102,7 @@ def flush_may_empty_the_trail() -> Iterator[None]:
         import_module("segments.migrations.0002_lost_jobs_schedule").create_schedule(apps, None)
         import_module("segments.migrations.0004_lost_jobs_moved").move_schedule(apps, None)
         import_module("segments.migrations.0005_jobs_looked_after").rename_schedule(apps, None)
+        import_module("segments.migrations.0007_assignment_history").begin_history(apps, None)
         import_module("access.migrations.0002_staff_groups").create_groups(apps, None)
         import_module("access.migrations.0003_monitoring_permissions").extend_groups(apps, None)
 

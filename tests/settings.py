@@ -12,9 +12,9 @@ atexit.register(shutil.rmtree, _directory, ignore_errors=True)
 os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
 os.environ.update(
     {
-        "SECRET_KEY": "tests-" + "k" * 64,
+        "SECRET_KEY": "tests-sign-cookies-" + "k" * 64,
         "API_KEY": "tests-bootstrap-key-" + "b" * 32,
-        "JWT_SECRET_KEY": "tests-" + "j" * 64,
+        "JWT_SECRET_KEY": "tests-sign-tokens-" + "j" * 64,
         "ALLOWED_HOSTS": "testserver,localhost,127.0.0.1",
         "API_CONFIG": f"{_directory}/no-such-config.json",
         "DATA_DIR": f"{_directory}/data",
@@ -40,6 +40,7 @@ for _name in [
     "HTTPS_ONLY",
     "SQLITE_SYNCHRONOUS",
     "RATE_LIMIT",
+    "BAD_KEY_LIMIT",
     "SMTP_SERVER",
     "SMTP_PORT",
     "SMTP_USERNAME",
@@ -52,6 +53,7 @@ for _name in [
     "WEBHOOK_SECRET",
     "DRIFT_THRESHOLD",
     "MONITORING_INTERVAL",
+    "CHANGES_KEPT_DAYS",
     "GATE_MAX_MOVED_SHARE",
     "GATE_MAX_NOISE_SHARE",
     "GATE_MAX_SILHOUETTE_DROP",

@@ -18,6 +18,7 @@ Behaviour = Literal[
     "refuse-recipient",
     "refuse-one",  # the first of the recipients
     "refuse-login",
+    "take-login",
     "refuse-message",  # 550 after DATA
     "try-later",  # 451 after DATA
     "greylist",  # 450 for every recipient
@@ -37,6 +38,7 @@ GREETINGS: dict[Behaviour, bytes] = {
 }
 FEATURES: dict[Behaviour, bytes] = {
     "refuse-login": b"250-sink\r\n250 AUTH PLAIN\r\n",
+    "take-login": b"250-sink\r\n250 AUTH PLAIN\r\n",
     "hang-in-tls": b"250-sink\r\n250 STARTTLS\r\n",
     "garbage-in-tls": b"250-sink\r\n250 STARTTLS\r\n",
 }
@@ -102,7 +104,8 @@ def _converse(
         if command == b"EHLO":
             reply = FEATURES.get(behaviour, reply)
         elif command == b"AUTH":
-            reply = b"535 5.7.8 wrong password\r\n"
+            took = behaviour == "take-login"
+            reply = b"235 2.7.0 welcome\r\n" if took else b"535 5.7.8 wrong password\r\n"
         elif command == b"STAR":
             client.sendall(b"220 go on\r\n")
             if behaviour == "garbage-in-tls":
