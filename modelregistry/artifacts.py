@@ -17,7 +17,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,9 @@ class Artifact:
     n_bytes: int
 
 
-def library_versions() -> dict[str, str]:
+@cache
+def library_versions() -> Mapping[str, str]:
+    """By library; each look-up searches the installed packages."""
     return {name: library_version(name) for name in LIBRARIES}
 
 

@@ -159,7 +159,7 @@ def train_version(
             "artifact": artifact.name,
             "artifact_sha256": artifact.sha256,
             "artifact_bytes": artifact.n_bytes,
-            "library_versions": artifacts.library_versions(),
+            "library_versions": dict(artifacts.library_versions()),
             "trained_at": at,
             "training_seconds": round(time.monotonic() - started, 3),
         },
