@@ -19,7 +19,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from modelregistry.activation import pointer_of
-from modelregistry.artifacts import DamagedArtifact
+from modelregistry.artifacts import FORMAT_VERSION, DamagedArtifact
 from modelregistry.models import ModelVersion
 from segments.assignment import activate
 from tests.factories import BY, TrainedModels, make_version
@@ -216,7 +216,8 @@ def a_pipe_of_that_name(path: Path, whole: bytes) -> None:
 
 
 def another_format_version(path: Path, whole: bytes) -> None:
-    path.write_bytes(whole.replace(b'format_version\\": 2', b'format_version\\": 9'))
+    stated = b'format_version\\": '
+    path.write_bytes(whole.replace(stated + str(FORMAT_VERSION).encode(), stated + b"9"))
 
 
 def an_edited_header(path: Path, whole: bytes) -> None:
