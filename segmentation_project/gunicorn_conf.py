@@ -11,6 +11,7 @@ from django.conf import settings
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "segmentation_project.settings")
 bind = f"{settings.API_HOST}:{settings.API_PORT}"
 workers = settings.API_WORKERS
+sendfile = False  # the kernel would write past what the worker keeps for slow readers
 worker_class = "segmentation_project.gunicorn_worker.WholeRequestWorker"
 threads = settings.API_THREADS
 backlog = 2048

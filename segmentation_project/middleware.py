@@ -50,6 +50,9 @@ class RequestContextMiddleware:
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         if not is_page:
             response.headers.setdefault("Cache-Control", "no-store")
+        if request.method == "HEAD" and not response.streaming:  # gunicorn warns of each body
+            response.headers.setdefault("Content-Length", str(len(response.content)))
+            response.content = b""
         return response
 
 

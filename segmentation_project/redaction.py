@@ -40,6 +40,14 @@ def redact(text: str) -> str:
     return SECRET_TEXT.sub("[redacted key]", text)
 
 
+class WithoutTraceback(logging.Filter):
+    """For what strangers can cause at will: one line, and no traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = record.exc_text = None
+        return True
+
+
 class RedactingFilter(logging.Filter):
     """Rewrites the finished message, and the traceback text, of each record."""
 

@@ -311,7 +311,10 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"redact": {"()": "segmentation_project.redaction.RedactingFilter"}},
+    "filters": {
+        "redact": {"()": "segmentation_project.redaction.RedactingFilter"},
+        "one_line": {"()": "segmentation_project.redaction.WithoutTraceback"},
+    },
     "formatters": {
         "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
     },
@@ -332,6 +335,7 @@ LOGGING = {
     "root": {"handlers": ["console", "file"], "level": api_config.logging.level},
     "loggers": {
         "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"filters": ["one_line"]},  # anybody can cause these
         "django-q": {"level": "WARNING"},
         "py.warnings": {"level": "WARNING"},
     },

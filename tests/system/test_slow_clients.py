@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system import large_answers
 from tests.system.server import (
     Answer,
     Installation,
@@ -120,7 +121,9 @@ def test_clients_that_do_not_read_their_answers_hold_nobody_up(tmp_path: Path) -
         links = [connected(stack, installation, large + last) for _ in range(N_SLOW_READERS)]
         answers = [ask(installation.port, "GET", "/2") for _ in range(3)]
         late = received(links[0])
+        file = ask(installation.port, "GET", "/file")
 
+    assert file.content == Path(large_answers.__file__).read_bytes()
     assert [answer.content for answer in answers] == [b"xx"] * 3
     assert max(answer.seconds for answer in answers) <= ANSWER_SECONDS
     assert late.count(b"x" * LARGE) == 1
