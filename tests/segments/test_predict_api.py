@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
 from modelregistry.activation import load
 from segments.models import Assignment, Customer
@@ -370,18 +368,6 @@ def test_without_an_active_version_the_answer_is_503(db: None, api: Client) -> N
     problem_of(response, status=503, code="no-active-version")
     assert response.headers["Retry-After"]
     assert not Customer.objects.exists()
-
-
-def test_the_number_of_queries_does_not_depend_on_the_number_of_customers(
-    trained: TrainedModels, api: Client
-) -> None:
-    counts = []
-    for n in (1, 50):
-        with CaptureQueriesContext(connection) as queries:
-            post(api, "kmeans", trained.records[:n])
-        counts.append(len(queries))
-
-    assert counts[0] == counts[1] <= 12
 
 
 def test_a_stored_customer_is_assigned_in_every_version_that_serves(
