@@ -25,6 +25,7 @@ from access.keys import (
     OVERLAP_HOURS,
     issue,
     refuse_past_expiry,
+    refuse_rotation,
     revoke,
     rotate,
 )
@@ -204,6 +205,12 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if not may_rotate(request, key):
             raise PermissionDenied
+        page = reverse("admin:access_apikey_change", args=[key.pk])
+        try:
+            refuse_rotation(key, overlap_hours=OVERLAP_HOURS)
+        except ValidationError as refusal:
+            messages.error(request, refusal.message)
+            return HttpResponseRedirect(page)
         form = RotateForm(submitted(request))
         if form.is_valid():
             try:
@@ -230,7 +237,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             ],
             form=form,
             button="Issue the new key",
-            back=reverse("admin:access_apikey_change", args=[key.pk]),
+            back=page,
         )
 
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -21,8 +21,7 @@ from rest_framework.views import APIView
 from access import idempotency
 from access.authentication import BOOTSTRAP_ID, Credential, verify
 from access.client_address import client_address
-from access.key_format import SECRET_TEXT
-from access.key_in_url import KeyInUrl, secret_in
+from access.key_in_url import KeyInUrl, secret_in_path, secret_in_query, without_secrets
 from access.last_use import note_use
 from access.rate_limit import count_bad_key, count_request
 from access.traced_request import TracedRequest
@@ -118,7 +117,9 @@ class ApiView(APIView):
             raise RateLimited(usage.reset_seconds, detail)
 
     def refuse_key_in_url(self, request: Request) -> None:
-        exposed = secret_in(request.META.get("QUERY_STRING", ""))
+        exposed = secret_in_query(request.META.get("QUERY_STRING", ""))
+        if exposed is None:
+            exposed = secret_in_path(request.path)
         if exposed is not None:
             known = verify(exposed)
             self.audit_details = {"exposed_key": known.id} if known else {}
@@ -132,12 +133,15 @@ class ApiView(APIView):
     def carry_out_once(self, request: Request) -> None:
         """Claim the request's Idempotency-Key, for the caller, the method and the path.
 
+        A key and its successors are one caller: a retry may come after a rotation.
+
         Raises `Replayed` or one of the refusals of `access.idempotency`.
         """
         key = idempotency.key_in(request.META[idempotency.HEADER])
         query = request.META.get("QUERY_STRING", "")
+        caller = cast(Credential, request.auth).lineage
         self.claim = idempotency.claim(
-            idempotency.digest_of(self.actor.id, "POST", request.path, key),
+            idempotency.digest_of(caller, "POST", request.path, key),
             fingerprint=idempotency.digest_of(query, request._request.body),
             request_id=self.actor.request_id,
             at=timezone.now(),
@@ -211,7 +215,7 @@ class ApiView(APIView):
                 n_items=self.n_items,
                 details={
                     "method": self.request.method,
-                    "path": SECRET_TEXT.sub("[redacted]", self.audit_path())[:500],
+                    "path": without_secrets(self.audit_path())[:500],
                     **(self.audit_details or {}),
                     **refusal_of(response),
                 },

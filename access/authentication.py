@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.conf import settings
 from rest_framework.authentication import BaseAuthentication
@@ -32,13 +33,15 @@ NO_KEY_HASH = ApiKey.objects.key_generator.hash(NO_KEY)
 class Credential:
     """A verified key, or a token in its place: `id` is the key's public prefix.
 
-    `rate` is empty for the default.
+    `rate` is empty for the default; `lineage` is what the key and its successors have in common.
     """
 
     id: str
     label: str
     scopes: frozenset[str]
+    lineage: str
     rate: str = ""
+    expires_at: datetime | None = None
     is_token: bool = False
 
     is_authenticated = True
@@ -73,7 +76,7 @@ def verify(key: str) -> Credential | None:
     every refusal takes the same time and no part of a typo gets into a query.
     """
     if hmac.compare_digest(_digest(key), _digest(settings.API_KEY)):
-        return Credential(BOOTSTRAP_ID, BOOTSTRAP_LABEL, ALL_SCOPES)
+        return Credential(BOOTSTRAP_ID, BOOTSTRAP_LABEL, ALL_SCOPES, BOOTSTRAP_ID)
     key_id = key_id_of(key)
     if key_id is None:
         key_id, key = NO_KEY_ID, NO_KEY
@@ -81,7 +84,9 @@ def verify(key: str) -> Credential | None:
     hashed = NO_KEY_HASH if stored is None else stored.hashed_key
     if not ApiKey.objects.key_generator.verify(key, hashed) or stored is None:
         return None
-    return Credential(stored.prefix, stored.name, stored.scopes, stored.rate)
+    return Credential(
+        stored.prefix, stored.name, stored.scopes, stored.lineage, stored.rate, stored.expires_at
+    )
 
 
 def verify_token(token: str) -> Credential | None:
@@ -90,21 +95,28 @@ def verify_token(token: str) -> Credential | None:
     if claims is None:
         return None
     if claims.key_id == BOOTSTRAP_ID:
-        if not hmac.compare_digest(claims.mark, tokens.mark_of(settings.API_KEY)):
+        if not hmac.compare_digest(_digest(claims.mark), _digest(tokens.mark_of(settings.API_KEY))):
             return None
-        name, scopes, rate = BOOTSTRAP_LABEL, ALL_SCOPES, ""
+        name, scopes, lineage, rate = BOOTSTRAP_LABEL, ALL_SCOPES, BOOTSTRAP_ID, ""
     else:
         stored = ApiKey.objects.usable(claims.key_id) if KEY_ID.fullmatch(claims.key_id) else None
         if stored is None:
             return None
-        name, scopes, rate = stored.name, stored.scopes, stored.rate
-    return Credential(claims.key_id, f"{name} (token)", scopes & claims.scopes, rate, is_token=True)
+        name, scopes, lineage, rate = stored.name, stored.scopes, stored.lineage, stored.rate
+    return Credential(
+        claims.key_id, f"{name} (token)", scopes & claims.scopes, lineage, rate, is_token=True
+    )
 
 
 def issue_token(credential: Credential, scopes: frozenset[str]) -> tokens.IssuedToken:
-    """A token in place of a verified key; one for the bootstrap key ends when API_KEY changes."""
+    """A token in place of a verified key, which it does not outlive.
+
+    One for the bootstrap key ends when API_KEY changes.
+    """
     mark = tokens.mark_of(settings.API_KEY) if credential.id == BOOTSTRAP_ID else ""
-    return tokens.issue(key_id=credential.id, scopes=scopes, mark=mark)
+    return tokens.issue(
+        key_id=credential.id, scopes=scopes, mark=mark, key_expires_at=credential.expires_at
+    )
 
 
 def _digest(text: str) -> bytes:

@@ -184,7 +184,7 @@ def refuse_or_replay(earlier: IdempotentRequest, *, fingerprint: str, at: dateti
     raise Replayed(KeptAnswer(earlier.status_code, earlier.location, content, earlier.request_id))
 
 
-def forget_answers(customer_ids: Sequence[str] = ()) -> int:
+def forget_answers(customer_ids: Sequence[str] = (), words: object = None) -> int:
     """Erase all kept answers, whoever goes, as any may name them; returns how many there were.
 
     What is done stays done: a retry is told that its answer is gone. An answer still on its way is

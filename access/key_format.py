@@ -16,10 +16,11 @@ CHECKSUM_LENGTH = 6
 KEY = re.compile(r"(seg_([A-Za-z0-9]{8})_[A-Za-z0-9]{43})([A-Za-z0-9]{6})")
 EARLIER_KEY = re.compile(r"([A-Za-z0-9]{8})\.[A-Za-z0-9]{32}")
 KEY_ID = re.compile(r"[A-Za-z0-9]{8}")
+TOKEN_TEXT = r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"
 SECRET_TEXT = re.compile(
     r"seg_[A-Za-z0-9]{8}_[A-Za-z0-9]+"
     r"|(?<![A-Za-z0-9])[A-Za-z0-9]{8}\.[A-Za-z0-9]{32}(?![A-Za-z0-9])"
-    r"|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"
+    rf"|{TOKEN_TEXT}"
 )
 """A key, whole or cut off, one of the earlier form, or a token, wherever it stands in a text."""
 DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase

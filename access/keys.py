@@ -75,6 +75,7 @@ def rotate(
     now = timezone.now()
     ends_at = now + timedelta(hours=overlap_hours)
     new = ApiKey(name=old.name, scopes=old.scopes, rate=old.rate, rotated_from=old)
+    new.lineage = old.lineage or old.pk
     if old.expiry_date is not None:
         new.expiry_date = now + (old.expiry_date - old.created)
         ends_at = min(ends_at, old.expiry_date)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -30,19 +31,22 @@ def validate_rate(rate: str) -> None:
 
 # Written out because every request runs it, and composing it through the ORM costs more than
 # ten times as much as running it.
-USABLE_KEY = """SELECT name, hashed_key, scopes, rate FROM access_apikey
+USABLE_KEY = """SELECT name, hashed_key, scopes, rate, expiry_date, lineage
+    FROM access_apikey
     WHERE prefix = %s AND NOT revoked AND (expiry_date IS NULL OR expiry_date >= %s)"""
 
 
 @dataclass(frozen=True, slots=True)
 class UsableKey:
-    """What is asked of a key at the door."""
+    """What is asked of a key at the door; `lineage` is the id of the first of its rotations."""
 
     prefix: str
     name: str
     hashed_key: str
     scopes: frozenset[str]
     rate: str
+    expires_at: datetime | None
+    lineage: str
 
 
 class ApiKeyGenerator(KeyGenerator):
@@ -72,8 +76,13 @@ class ApiKeyManager(BaseAPIKeyManager):
             row = cursor.fetchone()
         if row is None:
             return None
-        name, hashed_key, scopes, rate = row
-        return UsableKey(prefix, name, hashed_key, frozenset(json.loads(scopes)), rate)
+        name, hashed_key, scopes, rate, expires_at, lineage = row
+        if expires_at is not None and expires_at.tzinfo is None:  # SQLite keeps it in UTC
+            expires_at = expires_at.replace(tzinfo=UTC)
+        granted = frozenset(json.loads(scopes))
+        return UsableKey(
+            prefix, name, hashed_key, granted, rate, expires_at, lineage=lineage or prefix
+        )
 
 
 class ApiKey(AbstractAPIKey):
@@ -97,6 +106,8 @@ class ApiKey(AbstractAPIKey):
         editable=False,
         related_name="rotated_to",
     )
+    lineage = models.CharField(max_length=8, blank=True, editable=False)
+    """Id of the key that was rotated first; empty for that key itself."""
 
     objects = ApiKeyManager()  # type: ignore[assignment, misc]  # a manager may be replaced
 

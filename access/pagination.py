@@ -14,6 +14,8 @@ from rest_framework.request import Request
 
 MAX_LIMIT = 1_000
 DEFAULT_LIMIT = 100
+MAX_CURSOR = 4_000
+"""Characters: the longest id, of any script, percent-encoded and in base64, has room."""
 DIGITS = re.compile(r"[0-9]{1,6}")
 BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
@@ -45,7 +47,7 @@ class LimitQuery(serializers.Serializer):
     limit = LimitField(required=False, default=DEFAULT_LIMIT, help_text="1 to 1,000.")
 
 
-@extend_schema_field({"type": "string", "pattern": f"^{BASE64.pattern}$", "maxLength": 1_000})
+@extend_schema_field({"type": "string", "pattern": f"^{BASE64.pattern}$", "maxLength": MAX_CURSOR})
 class CursorField(serializers.CharField):
     """The place where a page begins, in base64."""
 
@@ -53,7 +55,7 @@ class CursorField(serializers.CharField):
 class PageQuery(LimitQuery):
     """The query of every list."""
 
-    cursor = CursorField(required=False, max_length=1_000, help_text="From next.")
+    cursor = CursorField(required=False, max_length=MAX_CURSOR, help_text="From next.")
 
 
 class KeysetPagination(CursorPagination):
@@ -70,13 +72,13 @@ class KeysetPagination(CursorPagination):
     def decode_cursor(self, request: Request) -> Cursor | None:
         sent = request.query_params.get(self.cursor_query_param)
         if sent is not None and not BASE64.fullmatch(sent):  # the decoder overlooks other signs
-            raise _invalid_cursor()
+            raise invalid_cursor()
         try:
             cursor = super().decode_cursor(request)
         except (NotFound, UnicodeDecodeError) as error:
-            raise _invalid_cursor() from error
+            raise invalid_cursor() from error
         if cursor and not self.position_form.match(str(cursor.position)):
-            raise _invalid_cursor()
+            raise invalid_cursor()
         return cursor
 
     def envelope(self, results: Sequence[Any]) -> dict[str, Any]:
@@ -87,5 +89,5 @@ class KeysetPagination(CursorPagination):
         }
 
 
-def _invalid_cursor() -> ValidationError:
+def invalid_cursor() -> ValidationError:
     return ValidationError({"cursor": "is not a cursor of this list"}, code="invalid-cursor")

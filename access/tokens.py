@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import jwt
@@ -46,9 +47,18 @@ class IssuedToken:
     expires_in_seconds: int
 
 
-def issue(*, key_id: str, scopes: Collection[str], mark: str = "") -> IssuedToken:
+def issue(
+    *,
+    key_id: str,
+    scopes: Collection[str],
+    mark: str = "",
+    key_expires_at: datetime | None = None,
+) -> IssuedToken:
+    """A token for ACCESS_TOKEN_EXPIRE_MINUTES, or as long as its key still lives."""
     now = int(time.time())
     lifetime = settings.ACCESS_TOKEN_EXPIRE_MINUTES * 60
+    if key_expires_at is not None:
+        lifetime = min(lifetime, max(0, int(key_expires_at.timestamp()) - now))
     token_id = secrets.token_hex(16)
     claims = {
         "iss": ISSUER,

@@ -99,14 +99,14 @@ class FeatureEncoder:
             if table is not None and feature.kind is Kind.NUMBER and feature.name in table.numbers:
                 raw[feature.name] = table.numbers[feature.name]
                 continue
-            values = _attribute_values(records, table, feature.name)
+            values = attribute_values(records, table, feature.name)
             column = raw_column(feature, values, self.schema.as_of)
             raw[feature.name] = column
             if strict:
                 rows = _problem_rows(feature, values, column)
                 n_problems += len(rows)
                 # No more of one feature can be among the first of all.
-                problems += [_problem(feature, values, row) for row in rows[:MAX_PROBLEMS]]
+                problems += [problem_of(feature, values, row) for row in rows[:MAX_PROBLEMS]]
         if problems:
             raise InvalidRecords(sorted(problems, key=attrgetter("index")), n_problems)
         return raw
@@ -186,9 +186,10 @@ def _column_targets(feature: Feature) -> NDArray[np.intp]:
     return np.array([*range(n_levels), *rare, missing, other], dtype=np.intp)
 
 
-def _attribute_values(
+def attribute_values(
     records: Sequence[Mapping[str, Scalar]], table: RecordTable | None, name: str
 ) -> Sequence[Scalar]:
+    """An attribute of each record, None where it is missing."""
     if table is not None and table.columns is not None:
         return table.columns[name] if name in table.columns else [None] * len(records)
     try:
@@ -202,7 +203,8 @@ def _problem_rows(feature: Feature, values: Sequence[object], column: FloatArray
     return [row for row in rows if values[row] is not None] if feature.imputed else rows
 
 
-def _problem(feature: Feature, values: Sequence[object], row: int) -> RecordProblem:
+def problem_of(feature: Feature, values: Sequence[object], row: int) -> RecordProblem:
+    """Why the value in a row could not be read."""
     code, detail = _fault(feature.kind, values[row], feature.date_format)
     return RecordProblem(row, feature.name, code, detail)
 

@@ -1,13 +1,20 @@
-"""Values that were given but are not of their column's type: drift reads them as missing."""
+"""Values that were given but are not of their column's type.
+
+Drift reads them as missing; who stores customers for later is told.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from ml.features import FeatureSchema, RawColumns
+from ml.encoder import attribute_values, problem_of
+from ml.features import FeatureSchema, Kind, RawColumns
+from ml.raw_columns import raw_column
+from ml.records import InvalidRecords, RecordProblem, RecordTable, Scalar
 
 
 def unreadable_values(
@@ -33,3 +40,32 @@ def unreadable_values(
         for feature in schema.features
     }
     return {name: count for name, count in counts.items() if count}
+
+
+def refuse_unreadable(
+    records: Sequence[Mapping[str, Scalar]],
+    schemas: Iterable[FeatureSchema],
+    *,
+    table: RecordTable,
+) -> None:
+    """Raise InvalidRecords for values that one of the schemas cannot read.
+
+    Parameters
+    ----------
+    records : one a customer; nulls, what is left out and what no feature names are no problem
+    schemas : of the versions that serve
+    table : what `check_table` found in the same records
+    """
+    problems: dict[tuple[int, str], RecordProblem] = {}
+    for schema in schemas:
+        for feature in schema.features:
+            if feature.kind is Kind.NUMBER and feature.name in table.numbers:
+                continue
+            values = attribute_values(records, table, feature.name)
+            column = raw_column(feature, values, schema.as_of)
+            for row in np.flatnonzero(np.isnan(column)).tolist():
+                if values[row] is not None:
+                    problem = problem_of(feature, values, row)
+                    problems.setdefault((row, feature.name), problem)
+    if problems:
+        raise InvalidRecords.gather(sorted(problems.values(), key=attrgetter("index")))

@@ -6,6 +6,7 @@ trusted only when its SHA-256 equals the row's and a stored golden batch predict
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ class Artifact:
     n_bytes: int
 
 
-@cache
+@functools.cache
 def library_versions() -> Mapping[str, str]:
     """By library; each look-up searches the installed packages."""
     return {name: library_version(name) for name in LIBRARIES}

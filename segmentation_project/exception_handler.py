@@ -50,6 +50,8 @@ def handle(exc: Exception, context: Mapping[str, Any]) -> Response | None:
         exc = exceptions.NotFound("There is nothing at this address.")
     elif isinstance(exc, PermissionDenied):
         exc = exceptions.PermissionDenied(code="scope-missing")
+    elif type(exc) is exceptions.UnsupportedMediaType:  # whose own words quote the header
+        exc = exceptions.UnsupportedMediaType("", "Send the body as application/json.")
     answer = _answer(exc, request)
     if answer is None:
         return None

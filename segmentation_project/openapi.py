@@ -72,6 +72,21 @@ HEADERS: Mapping[str, Schema] = {
         "required": True,
         "schema": {"type": "string", "format": "uri-reference"},
     },
+    "Repr-Digest": {
+        "description": "SHA-256 of the file, as in RFC 9530.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$"},
+    },
+    "Content-Disposition": {
+        "description": "The file's name, with the model type and version.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "X-Model-Version": {
+        "description": "The model type and version that the file is of.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
 }
 """By component; a name may stand for a header of another name, see `HEADERS_OF`."""
 
@@ -91,6 +106,15 @@ HEADERS_OF: Mapping[str, Mapping[str, str]] = {
     "503": {"Retry-After": "Retry-After"},
 }
 """Headers of an answer, by its status: the name and its component."""
+OWN_HEADERS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("segments_export", "200"): ("Repr-Digest", "Content-Disposition", "X-Model-Version"),
+}
+"""Those of one operation's answer."""
+OF_THE_CONNECTION = (
+    " Any request can also be refused with a problem before the server knows which operation it is "
+    "for, which is why no operation lists these: 408 when it does not come whole in time, 417 when "
+    "`Expect` asks for more than `100-continue`, 501 for an unknown `Transfer-Encoding`."
+)
 
 JOB = {"job_id": "$response.body#/id"}
 ALERT = {"alert_id": "$response.body#/id"}
@@ -204,6 +228,7 @@ class BodyExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call
 def complete(*, result: Schema, generator: Any, request: Any, public: bool) -> Schema:
     """A postprocessing hook of drf-spectacular: the schema with all that is said here."""
     schemas = result["components"]["schemas"]
+    result["info"]["description"] += OF_THE_CONNECTION
     result["components"]["headers"] = {name: dict(header) for name, header in HEADERS.items()}
     used = str(result["paths"])
     schemas.update(
@@ -228,7 +253,7 @@ def complete(*, result: Schema, generator: Any, request: Any, public: bool) -> S
         if JSON not in operation["responses"].get("200", {}).get("content", {JSON: None}):
             operation["responses"].pop("406", None)  # it asks for nothing, so nothing is refused
         for status, response in operation["responses"].items():
-            response["headers"] = headers_of(status)
+            response["headers"] = headers_of(operation["operationId"], status)
             links = LINKS.get((operation["operationId"], status), {})
             if links:
                 response["links"] = {
@@ -278,8 +303,10 @@ def path_schema(name: str, schema: Schema) -> Schema:
     return schema
 
 
-def headers_of(status: str) -> Schema:
-    named = {name: name for name in (*EVERYWHERE, *LIMITED)} | dict(HEADERS_OF.get(status, {}))
+def headers_of(operation_id: str, status: str) -> Schema:
+    own = OWN_HEADERS.get((operation_id, status), ())
+    named = {name: name for name in (*EVERYWHERE, *LIMITED, *own)}
+    named |= HEADERS_OF.get(status, {})
     return {
         name: {"$ref": f"#/components/headers/{component}"} for name, component in named.items()
     }

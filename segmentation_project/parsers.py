@@ -42,6 +42,13 @@ class EncodedBody(UnsupportedMediaType):
         super().__init__("", "Send the body without Content-Encoding; nothing is inflated.")
 
 
+class NotUtf8(UnsupportedMediaType):
+    default_code = "unsupported-media-type"
+
+    def __init__(self) -> None:
+        super().__init__("", "The body must be UTF-8.")
+
+
 class DuplicateKey(ParseError):
     default_code = "duplicate-key"
     default_detail = "An object of the body names the same key twice."
@@ -78,7 +85,7 @@ def check_encoding(meta: Mapping[str, str]) -> None:
         raise EncodedBody
     match = re.search(r"charset\s*=\s*\"?([^\s;\"]+)", meta.get("CONTENT_TYPE", ""), re.I)
     if match and match[1].lower() not in {"utf-8", "utf8"}:
-        raise UnsupportedMediaType("", detail="The body must be UTF-8.")
+        raise NotUtf8
 
 
 def decode(body: bytes) -> Any:
@@ -94,7 +101,7 @@ def _decode_once(body: bytes) -> Any:
         data = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ParseError(
-            f"The body is not valid JSON: {_place(error)}", "malformed-json"
+            f"The body is not valid JSON: {_fault(body, error)}", "malformed-json"
         ) from error
     if not has_as_many_keys(body, count_keys(data)) and has_duplicate_key(body):
         raise DuplicateKey
@@ -136,8 +143,14 @@ def has_duplicate_key(body: bytes) -> bool:
     return found
 
 
-def _place(error: Exception) -> str:
-    """Where the text breaks, without quoting it."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start} is not UTF-8"
+def _fault(body: bytes, error: Exception) -> str:
+    """What is wrong and where, as far as that is known, without quoting it."""
+    if isinstance(error, UnicodeDecodeError):  # it counts from the beginning of one text
+        try:
+            body.decode()
+        except UnicodeDecodeError as whole:
+            return f"byte {whole.start} is not UTF-8"
+        return "a text is not UTF-8"
+    if "truncated" in str(error):  # so msgspec also says of a surrogate at the end of a text
+        return "it, or an escape in it, ends too early"
     return str(error)

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-from access.key_format import SECRET_TEXT
+from access.key_in_url import without_secrets
 from segmentation_project.renderers import PROBLEM_JSON, encode
 
 MAX_ERRORS = 100
@@ -37,6 +37,7 @@ TITLES: Mapping[str, str] = {
     "invalid-idempotency-key": "The Idempotency-Key is not valid",
     "idempotency-key-reused": "The Idempotency-Key came with another request",
     "idempotency-in-progress": "The first request with this key is still carried out",
+    "version-changed": "Another version serves by now",
     "idempotency-answer-gone": "The request was carried out and its answer is gone",
     "length-required": "The body needs a Content-Length",
     "too-large": "The body is too large",
@@ -73,7 +74,7 @@ def problem(
         "title": TITLES[code],
         "status": status,
         "detail": detail,
-        "instance": SECRET_TEXT.sub("[redacted]", request.path),
+        "instance": without_secrets(request.path),
         "code": code,
         "request_id": getattr(request, "request_id", ""),
     }

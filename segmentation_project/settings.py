@@ -77,6 +77,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "segmentation_project.middleware.RequestContextMiddleware",
+    "segmentation_project.admin_guard.refuse_keys",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -270,10 +271,11 @@ MONITORING_INTERVAL = env.integer("MONITORING_INTERVAL", 24, low=1, high=8760)
 CHANGES_KEPT_DAYS = env.integer("CHANGES_KEPT_DAYS", 90, low=1, high=3650)
 
 # -- erasure ------------------------------------------------------------------------------------
-# Who else keeps something of customers, by what it is: each is called with ids, within the
-# transaction that erases them, and says how many it erased.
+# Who else keeps something of customers, by what it is: each is called with ids and the words about
+# them alone, within the transaction that erases them, and says how many it erased.
 ERASED_ELSEWHERE = {
     "drift_inputs": "monitoring.drift_check.forget_customers",
+    "reports_and_alerts": "monitoring.erased_words.forget_words",
     "stored_answers": "access.idempotency.forget_answers",
 }
 

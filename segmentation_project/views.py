@@ -15,7 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from markdown_it import MarkdownIt
 
 from access.api import caller_of
-from access.key_in_url import KeyInUrl, secret_in
+from access.key_in_url import KeyInUrl, secret_in_path, secret_in_query, without_secrets
 from access.traced_request import TracedRequest
 from audit import trail
 from audit.models import Outcome
@@ -33,7 +33,7 @@ def read_only(view: View) -> View:
 
     @wraps(view)
     def guarded(request: HttpRequest) -> HttpResponse:
-        if secret_in(request.META.get("QUERY_STRING", "")) is not None:
+        if shows_secret(request):
             return refused_key_in_url(request)
         if request.method in ("GET", "HEAD"):
             return view(request)
@@ -44,7 +44,13 @@ def read_only(view: View) -> View:
     return csrf_exempt(guarded)
 
 
+def shows_secret(request: HttpRequest) -> bool:
+    query = request.META.get("QUERY_STRING", "")
+    return secret_in_query(query) is not None or secret_in_path(request.path) is not None
+
+
 def refused_key_in_url(request: HttpRequest) -> HttpResponse:
+    request.path = without_secrets(request.path)  # Django's log shows it, too
     trail.record(
         "api_key.exposed",
         by=caller_of(cast(TracedRequest, request)),
@@ -52,9 +58,7 @@ def refused_key_in_url(request: HttpRequest) -> HttpResponse:
         status_code=KeyInUrl.status_code,
         details={"method": request.method, "path": request.path, "code": KeyInUrl.default_code},
     )
-    return problem_response(
-        request, KeyInUrl.status_code, KeyInUrl.default_code, KeyInUrl.default_detail
-    )
+    return refusal(request, KeyInUrl.status_code, KeyInUrl.default_code, KeyInUrl.default_detail)
 
 
 @read_only
@@ -111,6 +115,8 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if shows_secret(request):
+        return refused_key_in_url(request)
     return refusal(request, 404, "not-found", "There is nothing at this address.")
 
 

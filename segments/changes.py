@@ -83,13 +83,14 @@ class NetChanges:
     Attributes
     ----------
     now, then : the version that serves, and the one that served at `since`, if any did
-    activated_at : when `now` began to serve
+    generation, activated_at : number and moment of the activation by which `now` began to serve
     as_of : all that happened before is in here; the moment to ask from the next time
     segment : id of the only segment to look at; NOISE_KEY for noise, None for every segment
     """
 
     now: ModelVersion
     then: ModelVersion | None
+    generation: int
     activated_at: datetime
     since: datetime
     as_of: datetime
@@ -176,6 +177,7 @@ def changes_since(
     return NetChanges(
         now=now,
         then=activation.version_at(model_type, since),
+        generation=last.generation,
         activated_at=last.activated_at,
         since=since,
         as_of=max(since, at - SETTLED_AFTER),

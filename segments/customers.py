@@ -7,14 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice, repeat
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from django.db import connection, transaction
 
 from audit import trail
-from ml.records import ID_FIELD, check_records
+from ml.records import ID_FIELD, check_table
+from ml.unreadable import refuse_unreadable
 from segments.models import Customer
+from segments.serving import serving_schemas
 
 STORED = "customers.stored"
 CHUNK = 10_000
@@ -102,12 +105,17 @@ def upsert_encoded(rows: Mapping[str, str], *, at: datetime) -> int:
     return len(ids) - len(found)
 
 
-def store_customers(body: object, *, max_records: int, by: trail.Actor, at: datetime) -> Stored:
+def store_customers(
+    body: object, *, max_records: int, directory: Path, by: trail.Actor, at: datetime
+) -> Stored:
     """Upsert the records of a request, each with an id, and leave one entry.
 
-    Raises `InvalidRecords`; then nothing is stored.
+    Raises `InvalidRecords`, also for a value that a version that serves cannot read; then nothing
+    is stored.
     """
-    records = check_records(body, max_records=max_records, ids_required=True)
+    table = check_table(body, max_records=max_records, ids_required=True)
+    records = table.records
+    refuse_unreadable(records, serving_schemas(directory), table=table)
     rows: dict[str, Mapping[str, Any]] = {}
     for record in records:
         attributes = dict(record)

@@ -123,7 +123,7 @@ def _chunks(version: ModelVersion, segment: int | None) -> Iterator[Rows]:
 
 
 def _write_csv(chunks: Iterator[Rows], file: IO[bytes], version: ModelVersion) -> int:
-    """RFC 4180; ids and names that a spreadsheet could run have a ' in front."""
+    """RFC 4180; ids and names as `safe_text` gives them."""
     n_rows = 0
     text = io.StringIO(newline="")
     writer = csv.writer(text)

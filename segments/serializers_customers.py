@@ -53,7 +53,13 @@ class ErasedSerializer(serializers.Serializer):
     customers = serializers.IntegerField()
     assignments = serializers.IntegerField()
     assignment_changes = serializers.IntegerField()
+    segment_names = serializers.IntegerField(
+        help_text="Automatic names of segments that nobody else is in."
+    )
     drift_inputs = serializers.IntegerField(help_text="Rows of drift reports' inputs.")
+    reports_and_alerts = serializers.IntegerField(
+        help_text="Drift reports, alerts and messages with a level or segment of theirs alone."
+    )
     stored_answers = serializers.IntegerField(help_text="Answers kept for an Idempotency-Key.")
 
 

@@ -5,14 +5,17 @@ Read anew by every request, so that an activation or a renamed segment takes eff
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.db import connection
 
+from ml.features import FeatureSchema
 from modelregistry import artifacts
 from modelregistry.activation import NoActiveVersion
 from modelregistry.artifacts import Artifact, DamagedArtifact, TrainedModel
+from modelregistry.models import ModelType
 from segments.assignment import SegmentLabels
 
 # Written out because composing it through the ORM costs several times as much as running it.
@@ -54,6 +57,15 @@ def serving_model(model_type: str, *, directory: Path) -> tuple[ServingVersion, 
         if again.artifact == version.artifact:
             raise
         return again, artifacts.cache.get(again.artifact, directory=directory)
+
+
+def serving_schemas(directory: Path) -> list[FeatureSchema]:
+    """What the versions that serve read of a customer; two queries."""
+    schemas = []
+    for model_type in ModelType.values:
+        with suppress(NoActiveVersion, DamagedArtifact):  # told where they are asked to predict
+            schemas.append(serving_model(model_type, directory=directory)[1].encoder.schema)
+    return schemas
 
 
 def serving_version(model_type: str) -> ServingVersion:

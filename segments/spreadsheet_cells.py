@@ -11,5 +11,8 @@ FORMULA = re.compile(
 
 
 def safe_text(text: str) -> str:
-    """The text with a ' in front if a spreadsheet could run it."""
-    return f"'{text}" if FORMULA.match(text) else text
+    """The text with a ' in front if a spreadsheet could run it, or if it begins with one itself.
+
+    So a ' at the beginning is always one too many, and taking it away gives the text back.
+    """
+    return f"'{text}" if text.startswith("'") or FORMULA.match(text) else text

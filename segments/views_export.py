@@ -86,9 +86,10 @@ class ExportView(ApiView):
             "One file of the version that serves when it begins; its name and X-Model-Version say "
             "which. The columns are customer_id, segment, segment_name, distance, status and "
             "assigned_at, in the order of customer_id. In CSV a ' stands before text that a "
-            "spreadsheet could take for a formula. Repr-Digest is the SHA-256 of the file, and "
-            "the trail keeps it. A few exports run at once; the next ones get a 503 with "
-            "Retry-After."
+            "spreadsheet could take for a formula, and before text that begins with a ' itself: "
+            "without one ' at its beginning each text is as it is stored. Repr-Digest is the "
+            "SHA-256 of the file, and the trail keeps it. A few exports run at "
+            "once; the next ones get a 503 with Retry-After."
         ),
         parameters=[ExportQuery],
         responses={

@@ -21,4 +21,10 @@ class Migration(migrations.Migration):
                 to="access.apikey",
             ),
         ),
+        migrations.AddField(
+            model_name="apikey",
+            name="lineage",
+            field=models.CharField(blank=True, default="", editable=False, max_length=8),
+            preserve_default=False,
+        ),
     ]

@@ -159,7 +159,10 @@ def test_a_page_sent_twice_rotates_once(db: None) -> None:
 
     again = client.post(rotate_url(key), {"overlap_hours": "24"})
 
-    assert "rotate that one" in again.content.decode()
+    assert "rotate that one" in client.get(again.headers["Location"]).content.decode()
+    asked = client.get(rotate_url(key), follow=True)
+    assert asked.redirect_chain == [(page_of(key), 302)]
+    assert "Issue the new key" not in asked.content.decode()
     assert ApiKey.objects.count() == 2
 
 

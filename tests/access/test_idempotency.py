@@ -13,13 +13,14 @@ from django.utils import timezone
 
 from access import idempotency
 from access.idempotency import Claim, InProgress, forget_answers, key_in, sweep
+from access.keys import rotate
 from access.models import IdempotentRequest
 from access.scopes import ALL_SCOPES
 from audit.models import AuditEntry
 from modelregistry.models import TrainingJob
 from segments.models import Customer
 from tests.expectations import one_entry, problem_of
-from tests.factories import TrainedModels, make_key
+from tests.factories import BY, TrainedModels, make_key
 
 NEW_ID = "idempotent"
 
@@ -65,6 +66,23 @@ def test_status_and_location_are_those_of_the_first_answer(
 
     assert [answer.status_code for answer in answers] == [202, 202]
     assert answers[0].headers["Location"] == answers[1].headers["Location"]
+    assert TrainingJob.objects.filter(state="queued").count() == 1
+
+
+def test_a_key_and_its_successors_are_one_caller(trained: TrainedModels) -> None:
+    key, secret = make_key(scopes=sorted(ALL_SCOPES))
+    second, second_secret = rotate(key, by=BY)
+    third, third_secret = rotate(second, by=BY)
+
+    jobs = [
+        Client(headers={"X-API-Key": each}).generic(
+            "POST", "/models/kmeans/train", headers={"Idempotency-Key": "rot-1"}
+        )
+        for each in (secret, second_secret, third_secret)
+    ]
+
+    assert third.lineage == second.lineage == key.pk
+    assert [answer.headers.get("Idempotent-Replayed") for answer in jobs] == [None, "true", "true"]
     assert TrainingJob.objects.filter(state="queued").count() == 1
 
 

@@ -158,7 +158,7 @@ def test_a_refused_scope_counts_and_says_where_the_key_stands() -> None:
 
 
 def test_of_many_threads_exactly_the_limit_passes() -> None:
-    credential = Credential("threads", "tests", ALL_SCOPES, rate="60/d")
+    credential = Credential("threads", "tests", ALL_SCOPES, "threads", rate="60/d")
     requests = [RequestFactory().get("/models") for _ in range(160)]
 
     with ThreadPoolExecutor(8) as pool:

@@ -70,6 +70,18 @@ def test_a_key_gets_a_token_with_its_scopes() -> None:
     assert claims["exp"] - claims["iat"] == 30 * 60
 
 
+def test_a_token_does_not_outlive_its_key() -> None:
+    key, secret = make_key(scopes=[READ])
+    ends_at = timezone.now() + timedelta(seconds=90)
+    ApiKey.objects.filter(pk=key.pk).update(expiry_date=ends_at)
+
+    body = exchange(secret).json()
+
+    claims = jwt.decode(body["access_token"], options={"verify_signature": False})
+    assert claims["exp"] == int(ends_at.timestamp())
+    assert body["expires_in"] == claims["exp"] - claims["iat"] <= 90
+
+
 def test_a_token_may_have_fewer_scopes() -> None:
     _, secret = make_key(scopes=[PREDICT, READ])
 
@@ -274,6 +286,7 @@ def tampered() -> str:
 
 
 NOW = int(time.time())
+DAY = 86_400  # longer than any run of the tests
 FORGERIES: dict[str, Callable[[], str]] = {
     "nothing": lambda: "",
     "a word": lambda: "abc",
@@ -294,8 +307,8 @@ FORGERIES: dict[str, Callable[[], str]] = {
         f"{part({'alg': 'HS256'})}.{signed(claims_of()).partition('.')[2]}"
     ),
     "expired": lambda: signed(claims_of(exp=NOW - 60, iat=NOW - 120, nbf=NOW - 120)),
-    "not yet valid": lambda: signed(claims_of(nbf=NOW + 600)),
-    "issued in the future": lambda: signed(claims_of(iat=NOW + 600)),
+    "not yet valid": lambda: signed(claims_of(nbf=NOW + DAY)),
+    "issued in the future": lambda: signed(claims_of(iat=NOW + DAY)),
     "another audience": lambda: signed(claims_of(aud="another-service")),
     "another issuer": lambda: signed(claims_of(iss="another-service")),
     **{
@@ -303,6 +316,8 @@ FORGERIES: dict[str, Callable[[], str]] = {
         for name in (*tokens.CLAIMS, "mark")
     },
     "another mark": lambda: signed(claims_of(mark="0" * 64)),
+    "a mark beyond ASCII": lambda: signed(claims_of(mark="\u00fc")),
+    "a mark that is half a character": lambda: signed(claims_of(mark="\ud800")),
     "an unknown key": lambda: signed(claims_of(sub="AbCdEf12")),
     "no key's name": lambda: signed(claims_of(sub="' OR 1=1 --")),
     "a NUL for a key": lambda: signed(claims_of(sub="\x00")),
@@ -341,4 +356,4 @@ def test_a_forged_token_is_a_401_like_any_other(kind: str) -> None:
 
 def test_the_forger_of_these_tests_can_make_a_good_one() -> None:
     assert bearer(signed(claims_of())).get("/models").status_code == 200
-    assert bearer(signed(claims_of(exp=NOW + 60, nbf=NOW))).get("/models").status_code == 200
+    assert bearer(signed(claims_of(exp=NOW + DAY, nbf=NOW))).get("/models").status_code == 200

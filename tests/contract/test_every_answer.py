@@ -8,11 +8,13 @@ view: see tests/system/test_long_requests.py.
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
@@ -199,6 +201,13 @@ def failing(error: Exception) -> Produce:
     return produce
 
 
+def from_a_page_of_another_version(call: Call, *_: object) -> HttpResponse:
+    now = timezone.now().isoformat()
+    cursor = b64encode(urlencode({"p": f"0 {now} {now} C-000001"}).encode()).decode()
+    query = urlencode({"cursor": cursor})
+    return replace(call, path=f"{call.path}?{query}").by(settings.API_KEY)
+
+
 def with_nothing_active(call: Call, *_: object) -> HttpResponse:
     ActiveModel.objects.update(active=None, previous=None)
     return call.by(settings.API_KEY)
@@ -238,6 +247,7 @@ PRODUCED: Mapping[str, Produce] = {
 IN_ITS_OWN_WAY: Mapping[tuple[str, str], Produce] = {
     ("compare_model_versions", "409"): with_nothing_active,
     ("erase_customer", "409"): overtaken,
+    ("segment_changes", "409"): from_a_page_of_another_version,
     **{(name, "400"): with_a_key_in_the_url for name in ("service", "healthz", "readyz")},
     ("readyz", "503"): with_a_full_disk,
 }

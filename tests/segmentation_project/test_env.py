@@ -68,7 +68,11 @@ Read = Callable[[Environment], Any]
         (lambda env: env.choice(NAME, "a", {"a", "b"}), "b", "b"),
         (lambda env: env.rate(NAME, "60/m"), "5/s", "5/s"),
         (lambda env: env.names(NAME, ""), " a, ,b ", ["a", "b"]),
-        (lambda env: env.secret(NAME, min_length=3, example="example"), "one of our own", "one of our own"),
+        (
+            lambda env: env.secret(NAME, min_length=3, example="example"),
+            "one of our own",
+            "one of our own",
+        ),
         (lambda env: env.path(NAME, "data", base=Path("/base")), "sub", Path("/base/sub")),
     ],
 )

@@ -163,3 +163,19 @@ def test_any_encoding_but_plain_utf_8_is_refused(meta: dict[str, str]) -> None:
 )
 def test_utf_8_passes(content_type: str) -> None:
     check_encoding({"CONTENT_TYPE": content_type, "HTTP_CONTENT_ENCODING": "identity"})
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b'[{"name": "abc\xff"}]', "byte 14 is not UTF-8"),
+        (b'{"a": "\xc3\xa9", "b": "\xed\xa0\x80"}', "byte 18 is not UTF-8"),
+        (rb'["\ud800"]', "it, or an escape in it, ends too early"),
+        (b'["abc', "it, or an escape in it, ends too early"),
+    ],
+)
+def test_what_is_said_of_a_broken_text_is_true(body: bytes, detail: str) -> None:
+    with pytest.raises(ParseError) as refused:
+        decode(body)
+
+    assert str(refused.value) == f"The body is not valid JSON: {detail}"

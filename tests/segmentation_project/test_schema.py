@@ -96,3 +96,14 @@ def test_any_of_three_ways_to_send_a_key_or_token_is_enough(schema: dict[str, An
     every = [{"ApiKey": []}, {"ApiKeyAuthorization": []}, {"Bearer": []}]
     assert operations["/models"][0]["security"] == every
     assert operations["/auth/token"][0]["security"] == every[:2]
+
+
+def test_an_export_names_its_headers_and_the_description_what_no_operation_lists(
+    schema: dict[str, Any],
+) -> None:
+    export = schema["paths"]["/segments/{model_type}/export"]["get"]["responses"]
+
+    own = {"Repr-Digest", "Content-Disposition", "X-Model-Version"}
+    assert own <= export["200"]["headers"].keys()
+    assert not own & export["404"]["headers"].keys()
+    assert all(status in schema["info"]["description"] for status in ("408", "417", "501"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+from base64 import b64encode
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import numpy as np
 import pytest
@@ -193,10 +195,9 @@ def test_a_guarded_write_that_does_not_happen_is_no_change(trained: TrainedModel
 def test_one_segment_lists_who_entered_and_who_left(trained: TrainedModels, api: Client) -> None:
     since = timezone.now()
     first, other = (row for row in trained.kmeans.segments.order_by("cluster")[:2])
-    inside = Assignment.objects.filter(version=trained.kmeans, segment=first.segment)
-    outside = Assignment.objects.filter(version=trained.kmeans).exclude(
-        segment__in=[first.segment, other.segment]
-    )
+    everybody = Assignment.objects.filter(version=trained.kmeans).order_by("customer_id")
+    inside = everybody.filter(segment=first.segment)
+    outside = everybody.exclude(segment__in=[first.segment, other.segment])
     leaver, comer, passer = (
         inside[0].customer_id, outside[0].customer_id, outside[1].customer_id
     )  # fmt: skip
@@ -375,6 +376,91 @@ def test_without_a_moment_it_is_the_last_day_or_as_far_as_is_known(
     since = datetime.fromisoformat(changes(api)["since"])
 
     assert abs(timezone.now() - since - 24 * HOUR) < HOUR
+
+
+def paged(api: Client, keys: list[str], version: ModelVersion) -> Row:
+    """The first of several pages, asked for without a moment."""
+    for key in keys:
+        move(version, key, elsewhere(version, key)[0], at=timezone.now())
+    return changes(api, limit=1)
+
+
+def test_all_pages_are_of_the_moments_of_the_first(trained: TrainedModels, api: Client) -> None:
+    ChangeHistory.objects.update(kept_since=timezone.now() - HOUR)
+    keys = [record["customer_id"] for record in trained.records[:3]]
+    first = paged(api, keys, trained.kmeans)
+    ChangeHistory.objects.update(kept_since=timezone.now() - 2 * HOUR)
+
+    second = api.get(first["next"]).json()
+    third = api.get(second["next"]).json()
+
+    sent = parse_qs(urlsplit(first["next"]).query)
+    assert datetime.fromisoformat(sent["since"][0]) == datetime.fromisoformat(first["since"])
+    pages = [first, second, third]
+    assert {(page["since"], page["as_of"]) for page in pages} == {(first["since"], first["as_of"])}
+    assert [page["results"][0]["customer_id"] for page in pages] == keys
+    assert api.get(second["previous"]).json()["results"] == first["results"]
+    alone = changes(api, cursor=sent["cursor"][0], limit=1)
+    assert (alone["since"], alone["results"]) == (second["since"], second["results"])
+
+
+def test_after_the_longest_id_there_is_a_page(trained: TrainedModels, api: Client) -> None:
+    since = timezone.now()
+    keys = {"\U0001f600" * 200, "\U0001f680" * 200}
+    upsert_customers({key: {"orders": 1} for key in keys}, at=timezone.now())
+    for key in keys:
+        move(trained.kmeans, key, 0, at=timezone.now())
+
+    first = changes(api, since=moment(since), limit=1)
+    second = api.get(first["next"]).json()
+
+    assert {page["results"][0]["customer_id"] for page in (first, second)} == keys
+
+
+def test_a_page_of_another_version_is_refused(
+    trained: TrainedModels, second: ModelVersion, api: Client
+) -> None:
+    keys = [record["customer_id"] for record in trained.records[:2]]
+    first = paged(api, keys, trained.kmeans)
+    serve(second, at=timezone.now())
+    serve(trained.kmeans, at=timezone.now())
+
+    with one_entry(action="segments.changes_read", outcome="refused", status_code=409):
+        response = api.get(first["next"])
+
+    body = problem_of(response, status=409, code="version-changed")
+    assert "start again" in body["detail"]
+
+
+def test_a_cursor_goes_with_its_own_moment_only(trained: TrainedModels, api: Client) -> None:
+    keys = [record["customer_id"] for record in trained.records[:2]]
+    sent = parse_qs(urlsplit(paged(api, keys, trained.kmeans)["next"]).query)
+    query = {"cursor": sent["cursor"][0], "since": moment(timezone.now())}
+
+    response = api.get("/segments/kmeans/changes", query)
+
+    body = problem_of(response, status=400, code="invalid-parameter")
+    assert errors_of(body) == [("#/cursor", "invalid-cursor")]
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        "C-1",
+        "x 2026-01-01T00:00:00+00:00 2026-01-01T00:00:00+00:00 C-1",
+        "1 2026-01-01T00:00:00 2026-01-01T00:00:00 C-1",
+        "1 2026-01-02T00:00:00+00:00 2026-01-01T00:00:00+00:00 C-1",
+        "1 yesterday today C-1",
+        "1 2026-01-01T00:00:00+00:00 9999-12-31T23:59:59-14:00 C-1",
+    ],
+)
+def test_no_other_position_is_a_cursor(trained: TrainedModels, api: Client, position: str) -> None:
+    cursor = b64encode(urlencode({"p": position}).encode()).decode()
+
+    response = api.get("/segments/kmeans/changes", {"cursor": cursor})
+
+    body = problem_of(response, status=400, code="invalid-parameter")
+    assert errors_of(body) == [("#/cursor", "invalid-cursor")]
 
 
 def earlier() -> str:

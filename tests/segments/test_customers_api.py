@@ -71,6 +71,45 @@ def test_bad_customers_are_refused_as_in_a_prediction(api: Client, bad: BadBody)
     assert not Customer.objects.filter(pk="C-1").exists()
 
 
+@pytest.mark.parametrize(
+    ("attributes", "code"),
+    [
+        ({"orders": "12"}, "wrong-type"),
+        ({"orders": True}, "wrong-type"),
+        ({"newsletter": 1}, "wrong-type"),
+        ({"channel": 3}, "wrong-type"),
+    ],
+)
+def test_a_value_of_another_kind_than_the_serving_feature_is_refused_as_in_a_prediction(
+    trained: TrainedModels, api: Client, attributes: dict[str, Any], code: str
+) -> None:
+    whole = trained.records[0] | attributes
+    body = [{"customer_id": "new", "orders": 1}, {"customer_id": "bad", **attributes}]
+
+    predicted = api.post("/predict/kmeans", [whole], content_type="application/json")
+    with one_entry(action="customers.stored", outcome="refused", status_code=400):
+        stored = post(api, body)
+
+    name = next(iter(attributes))
+    found = problem_of(stored, status=400, code="invalid-records")
+    assert errors_of(found) == [(f"#/1/{name}", code)]
+    [expected] = problem_of(predicted, status=400, code="invalid-records")["errors"]
+    assert found["errors"][0]["detail"] == expected["detail"]
+    assert not Customer.objects.filter(pk__in=["new", "bad"]).exists()
+
+
+def test_nulls_new_attributes_and_what_is_left_out_are_stored(
+    trained: TrainedModels, api: Client
+) -> None:
+    body = [
+        {"customer_id": "a", "orders": None, "brand_new": "12"},
+        {"customer_id": "b", "brand_new": 12, "orders": 3.5, "channel": "never seen"},
+        {"customer_id": "c"},
+    ]
+
+    assert post(api, body).json()["n_created"] == 3
+
+
 @pytest.mark.django_db
 def test_an_id_is_required(api: Client) -> None:
     body = problem_of(post(api, [{"x": 1}]), status=400, code="invalid-records")
@@ -94,7 +133,7 @@ def test_no_more_customers_than_the_limit(api: Client, settings: Any) -> None:
 def test_the_statements_do_not_grow_with_the_customers(
     api: Client, django_assert_num_queries: Any, n_customers: int
 ) -> None:
-    with django_assert_num_queries(7):  # two savepoints, a read, a write, the entry
+    with django_assert_num_queries(9):  # what serves, two savepoints, a read, a write, the entry
         post(api, [{"customer_id": str(n)} for n in range(n_customers)])
 
 
@@ -167,6 +206,18 @@ def test_nobody_is_a_404(api: Client, method: str, path: str) -> None:
         response = getattr(api, method)(f"/customers/{path}")
 
     problem_of(response, status=404, code="not-found")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["get", "delete"])
+def test_bytes_that_are_no_text_are_not_the_id_that_spells_them(api: Client, method: str) -> None:
+    upsert_customers({"%FF": {"x": 1}}, at=timezone.now())
+
+    with one_entry(outcome="refused", status_code=404, target_id=""):
+        response = getattr(api, method)("/customers/%FF", RAW_URI="/customers/%FF?")
+
+    problem_of(response, status=404, code="not-found")
+    assert api.get("/customers/%25FF", RAW_URI="/customers/%25FF").json()["customer_id"] == "%FF"
 
 
 def test_a_customer_is_erased_once(trained: TrainedModels, api: Client) -> None:

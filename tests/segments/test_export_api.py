@@ -193,7 +193,12 @@ def test_no_cell_of_a_csv_file_is_a_formula(trained: TrainedModels, api: Client)
     assert as_csv["'=1+1"]["distance"] == -0.5
 
 
-@pytest.mark.parametrize("text", ["", "a", "a=1", "'=1", " a-b", "1-2", "é=", "\u200ba"])
+@pytest.mark.parametrize("text", ["'", "'=1+1", "''=1", "'plain", "=1+1", "@x"])
+def test_without_the_first_quote_the_text_is_as_it_was(text: str) -> None:
+    assert safe_text(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["", "a", "a=1", "a'b", " a-b", "1-2", "é=", "\u200ba"])
 def test_other_text_stays_as_it_is(text: str) -> None:
     assert safe_text(text) == text
 

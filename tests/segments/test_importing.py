@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 
 from segments.demo_shop import demo_customers, write_demo_customers
+from segments.erasure_words import Words
 from segments.importing import import_customers
 from segments.models import Customer
 from segments.table_problems import InvalidTable, UnreadableTable
@@ -44,7 +45,7 @@ def test_who_vanishes_by_an_import_is_forgotten_elsewhere(
 ) -> None:
     forgotten: list[str] = []
 
-    def forget(ids: list[str]) -> int:
+    def forget(ids: list[str], words: Words) -> int:
         forgotten.extend(ids)
         return 7
 

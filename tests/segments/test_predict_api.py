@@ -239,13 +239,14 @@ def test_the_limit_of_records_is_a_setting_and_the_answer_states_it(
 def test_any_body_but_json_in_utf_8_is_a_415(
     trained: TrainedModels, api: Client, content_type: str
 ) -> None:
-    body = json.dumps(trained.records[:1]).encode()
+    sent = json.dumps(trained.records[:1]).encode()
     before = stored()
 
     with one_entry(outcome="refused", status_code=415):
-        response = api.generic("POST", "/predict/kmeans", body, content_type=content_type)
+        response = api.generic("POST", "/predict/kmeans", sent, content_type=content_type)
 
-    problem_of(response, status=415, code="unsupported-media-type")
+    body = problem_of(response, status=415, code="unsupported-media-type")
+    assert body["detail"] in ("Send the body as application/json.", "The body must be UTF-8.")
     assert stored() == before
 
 
