@@ -48,6 +48,7 @@ from monitoring.models import (
     Verdict,
 )
 from segments.assignment import SegmentLabels
+from segments.erasure_words import NO_WORDS, Words
 
 AUDIT_ACTION = "drift.checked"
 WRONG_CUSTOMERS = "wrong-customers"
@@ -123,7 +124,7 @@ def digest_key(secret: str) -> bytes:
     return hashlib.blake2b(secret.encode(), digest_size=32, person=KEY_PURPOSE).digest()
 
 
-def forget_customers(customer_ids: Sequence[str]) -> int:
+def forget_customers(customer_ids: Sequence[str], words: Words = NO_WORDS) -> int:
     """Drop customers from all that reports were made of; returns the number of rows dropped."""
     return drift_inputs.forget(customer_ids, key=digest_key(settings.SECRET_KEY))
 

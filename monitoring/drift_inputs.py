@@ -23,6 +23,7 @@ from modelregistry.artifacts import TrainedModel
 from monitoring.current_customers import Current, digests_of
 from monitoring.models import DriftInput, DriftReport, MonitoringPolicy
 from segments.assignment import SegmentLabels
+from segments.models import Erasure
 
 DIGESTS = "digests"
 COLUMN = "column {}"
@@ -174,9 +175,22 @@ def verify(report: DriftReport, *, directory: Path) -> Recomputed:
         sentence = (
             f"Computed again it differs: since then {n_erased:,} of its customers were erased."
         )
+    elif _is_rewritten(report):
+        sentence = (
+            "Computed again it differs: since then customers of the version's training were erased."
+        )
     else:
         sentence = "Computed again it differs, although it was made of the same customers."
     return Recomputed(is_same, n_erased, sentence)
+
+
+def _is_rewritten(report: DriftReport) -> bool:
+    """Whether an erasure has changed the version's reference since the report was made."""
+    own = {"model_type": report.version.model_type, "version": report.version.number}
+    receipts = Erasure.objects.filter(erased_at__gte=report.created_at).values_list(
+        "receipt", flat=True
+    )
+    return any(own.items() <= each.items() for receipt in receipts for each in receipt["versions"])
 
 
 @transaction.atomic

@@ -33,6 +33,7 @@ from segments.erasure_plan import (
     plan_erasure,
     segments_without,
 )
+from segments.erasure_words import NO_WORDS, Words, emptied_segments, empty, words_about
 from segments.models import Assignment, AssignmentChange, Customer, Erasure
 
 ERASED = "customer.erased"
@@ -55,7 +56,8 @@ NOT_ERASED_AT_ONCE = (
 KEPT = (
     "Audit entries, which know customers by keyed digests and hold no attribute value.",
     "Figures of many customers together: counts, shares, means, medians, centres, rules, levels "
-    "that several customers had, and the reports and alerts made of such figures.",
+    "that others have, and the reports and alerts made of such figures.",
+    "Names and descriptions that staff gave to segments.",
 )
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -157,9 +159,12 @@ def receipt_words(erasure: Erasure) -> str:
     return f"Erasure {erasure.pk}: {counts}. {models}"
 
 
-def forget_elsewhere(ids: Sequence[str], elsewhere: Mapping[str, str]) -> dict[str, int]:
-    """Have every other place forget customers, within the caller's transaction; counts by place."""
-    return {place: import_string(path)(ids) for place, path in elsewhere.items()}
+def forget_elsewhere(
+    ids: Sequence[str], elsewhere: Mapping[str, str], words: Words = NO_WORDS
+) -> dict[str, int]:
+    """Have every other place forget customers, and words about them alone, within the caller's
+    transaction; counts by place."""
+    return {place: import_string(path)(ids, words) for place, path in elsewhere.items()}
 
 
 def last_erasure() -> int:
@@ -189,15 +194,19 @@ def _carry_out(
     lock_models()
     ids = [customer.pk for customer in customers]
     _require_unchanged(plan, customers)
+    emptied = emptied_segments(ids)
+    words = words_about(plan.versions, emptied)
     counts = {
         "customers": len(ids),
         "assignments": Assignment.objects.filter(customer__in=ids).count(),
         "assignment_changes": AssignmentChange.objects.filter(customer__in=ids).count(),
-        **forget_elsewhere(ids, elsewhere),
+        "segment_names": len(words.names),
+        **forget_elsewhere(ids, elsewhere, words),
     }
     Customer.objects.filter(pk__in=ids).delete()
     for each in plan.versions:
         _apply(each, at=at)
+    empty(emptied, words)
     records = [_decode(customer.attributes_json) for customer in customers]
     failed = ModelVersion.objects.filter(stage=Stage.FAILED)
     replaced = [(name, "") for name in failed.values_list("artifact", flat=True)]

@@ -24,7 +24,13 @@ from ml.encoder import FeatureEncoder
 from ml.features import FeatureSchema, Kind, RawColumns
 from ml.forgetting import Forgotten, forget_rows, held_rows
 from ml.owners import Digests
-from ml.traces import Traces, json_without, profile_without, schema_without
+from ml.traces import (
+    Traces,
+    json_without,
+    profile_without,
+    renamed_levels,
+    schema_without,
+)
 from modelregistry import artifacts
 from modelregistry.activation import artifact_of
 from modelregistry.artifacts import TrainedModel
@@ -58,6 +64,12 @@ class VersionPlan:
     traces: Traces
     ids: Sequence[str] = ()
     revisions: Sequence[int] = ()
+
+    @property
+    def renamed_levels(self) -> dict[str, dict[str, str]]:
+        """By feature the levels of them alone, with their names from now on."""
+        schema = self.model.encoder.schema
+        return renamed_levels(schema, schema_without(schema, self.traces))
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,10 @@ def plan_erasure(customers: Collection[Customer], *, directory: Path, secret: st
         for ids, records, revisions in _others({customer.pk for customer in customers}):
             for view in concerned:
                 view.look_at(ids, records, revisions)
+            # Most have only what others have too, and the first of these show it.
+            concerned = [view for view in concerned if view.is_concerned()]
+            if not concerned:
+                break
     plan = Plan(
         read_from,
         plans := [],
@@ -129,8 +145,8 @@ def everything_of(schema: FeatureSchema, records: Sequence[Mapping[str, Any]]) -
         known = raw[feature.name][~np.isnan(raw[feature.name])]
         if feature.kind is Kind.CATEGORY:
             levels = (*feature.levels, *feature.rare_levels)
-            rare = known[known >= len(feature.levels)].astype(np.int64)
-            texts[feature.name] = {levels[code] for code in rare.tolist()}
+            codes = known[known >= 0].astype(np.int64)
+            texts[feature.name] = {levels[code] for code in codes.tolist()}
         elif feature.kind is not Kind.BOOLEAN:
             numbers[feature.name] = set(known.tolist())
     return Traces(numbers, texts)

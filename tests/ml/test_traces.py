@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from ml.encoder import FeatureEncoder
-from ml.features import FeatureSchema
-from ml.reference_profile import ReferenceProfile
+from ml.features import FeatureSchema, Kind
+from ml.inside_segments import InsideColumn
+from ml.ordered_cells import OrderedCells
+from ml.reference_profile import OrderedColumn, ReferenceProfile
 from ml.schema_learning import learn_schema
 from ml.scored import Scored
 from ml.traces import Traces, coarse, json_without, profile_without, schema_without
@@ -60,6 +64,77 @@ def test_two_digits_are_left_and_they_are_other_ones(
     value: float, towards: float | None, expected: float
 ) -> None:
     assert coarse(value, towards=towards) == expected
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([math.inf, -math.inf]))
+@example(5e-324, math.inf)
+@example(-5e-324, math.inf)
+@example(2.2250738585072014e-308, -math.inf)
+@example(math.nextafter(1e15, 0.0), math.inf)
+@example(1.7976931348623157e308, math.inf)
+@example(-0.0, -math.inf)
+def test_every_number_moves_to_its_side_alone(value: float, towards: float) -> None:
+    moved = coarse(value, towards=towards)
+
+    if 0 < abs(value) < 1e15:
+        assert moved > value if towards > 0 else moved < value
+        assert coarse(value) != value
+    else:
+        assert moved == value == coarse(value)
+    assert math.isfinite(moved) and abs(moved) <= max(abs(value), 1e15)
+
+
+@given(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([math.inf, -math.inf]),
+)
+@example(5e-324, 1e-323, math.inf)
+def test_numbers_keep_their_order(a: float, b: float, towards: float) -> None:
+    low, high = sorted((a, b))
+
+    assert coarse(low, towards=towards) <= coarse(high, towards=towards)
+
+
+CUTS = st.lists(
+    st.one_of(
+        st.floats(-1e16, 1e16),
+        st.sampled_from([0.0, 5e-324, 1e-323, 1.0, math.nextafter(1.0, 2.0), 1e15, 99.0, 100.0]),
+    ),
+    min_size=1,
+    max_size=8,
+    unique=True,
+).map(sorted)
+
+
+@given(CUTS, st.data())
+@example([1.0, math.nextafter(1.0, 2.0)], None)
+def test_cuts_rise_and_nobody_is_lost_whoever_goes(
+    cuts: list[float], data: st.DataObject | None
+) -> None:
+    gone = data.draw(st.sets(st.sampled_from(cuts))) if data else set(cuts)
+    counts = tuple(range(1, len(cuts) + 2))
+    column = OrderedColumn(
+        "spend",
+        Kind.NUMBER,
+        0,
+        OrderedCells(tuple(cuts), counts),
+        1.0,
+        1.0,
+        0.0,
+        2.0,
+        means=tuple(count + 0.125 for count in counts),
+    )
+    inside = InsideColumn("spend", tuple(cuts), (counts, counts))
+    profile = ReferenceProfile(sum(counts), (column,), (0, 1), (1, 1), inside=(inside,))
+
+    without = profile_without(profile, Traces({"spend": gone}, {}))
+
+    [own], [rows] = without.columns, without.inside
+    assert isinstance(own, OrderedColumn)
+    assert [sum(each) for each in (own.cells.counts, *rows.counts)] == 3 * [sum(counts)]
+    assert own.mean == pytest.approx(column.mean)
+    assert {cut for cut in gone if 0 < abs(cut) < 1e15}.isdisjoint(own.cells.cuts)
 
 
 def test_ranges_widen_and_a_rare_level_loses_its_name() -> None:
