@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from audit.models import AuditEntry
 from modelregistry.models import ModelVersion
 from monitoring.drift_check import CheckTerms, check_drift
 from monitoring.models import DriftInput
@@ -41,6 +42,16 @@ def test_the_id_is_nowhere_in_the_trail(trained: TrainedModels) -> None:
     assert customer_id not in entry.details
     details = json.loads(entry.details)
     assert (details["receipt"], details["versions"]) == (receipt["receipt"], receipt["versions"])
+
+
+def test_what_the_trail_held_before_is_untouched(trained: TrainedModels) -> None:
+    before = list(AuditEntry.objects.order_by("pk").values_list())
+
+    erased(trained.records[0]["customer_id"])
+
+    after = list(AuditEntry.objects.order_by("pk").values_list())
+    assert before and after[: len(before)] == before
+    assert len(after) == len(before) + 1
 
 
 def test_a_row_that_another_customer_has_too_stays_until_they_go(trained: TrainedModels) -> None:
