@@ -138,7 +138,7 @@ def cursor_of(**parts: str) -> str:
         ("cursor", "nonsense", "invalid-cursor"),
         ("cursor", "\u00fc", "invalid-cursor"),
         ("cursor", "\0", "null-characters-not-allowed"),
-        ("cursor", "x" * 1_001, "max-length"),
+        ("cursor", "x" * 4_001, "max-length"),
         ("cursor", cursor_of(p="a\0b"), "invalid-cursor"),
         ("cursor", cursor_of(p="x" * 201), "invalid-cursor"),
         ("cursor", cursor_of(o="-1", p="a"), "invalid-cursor"),
