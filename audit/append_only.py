@@ -1,56 +1,93 @@
 """Database triggers that keep the trail append-only, for SQLite and PostgreSQL.
 
-They refuse UPDATE, DELETE, an INSERT over an existing id (REPLACE) and TRUNCATE.
+On entries, leaves and seals they refuse UPDATE, DELETE, an INSERT over an existing row (REPLACE)
+and TRUNCATE. One DELETE passes: of entries, and then leaves, of seals that a seal of the kind
+`pruned` names. That such a seal is signed the triggers cannot tell; `verify_audit` can.
 """
 
 from __future__ import annotations
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-TABLE = "audit_auditentry"
-REFUSAL = "audit entries are append-only"
-
-SQLITE_INSTALL = [
-    f"""CREATE TRIGGER audit_no_{event.lower()} BEFORE {event} ON {TABLE}
-        BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"""
-    for event in ("UPDATE", "DELETE")
-] + [
-    # REPLACE deletes the old row without the DELETE trigger unless recursive_triggers is on.
-    f"""CREATE TRIGGER audit_no_replace BEFORE INSERT ON {TABLE}
-        WHEN EXISTS (SELECT 1 FROM {TABLE} WHERE id = NEW.id)
-        BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"""
-]
-SQLITE_REMOVE = [
-    f"DROP TRIGGER IF EXISTS audit_no_{name}" for name in ("update", "delete", "replace")
-]
-
-POSTGRESQL_INSTALL = [
-    f"""CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN RAISE EXCEPTION '{REFUSAL}'; END $$""",
-    f"""CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE ON {TABLE}
-        FOR EACH ROW EXECUTE FUNCTION audit_refuse()""",
-    f"""CREATE TRIGGER audit_no_truncate BEFORE TRUNCATE ON {TABLE}
-        FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()""",
-    f"ALTER TABLE {TABLE} ENABLE ALWAYS TRIGGER audit_no_change",
-    f"ALTER TABLE {TABLE} ENABLE ALWAYS TRIGGER audit_no_truncate",
-]
-POSTGRESQL_REMOVE = [
-    f"DROP TRIGGER IF EXISTS audit_no_change ON {TABLE}",
-    f"DROP TRIGGER IF EXISTS audit_no_truncate ON {TABLE}",
-    "DROP FUNCTION IF EXISTS audit_refuse()",
-]
-STATEMENTS = {
-    "sqlite": (SQLITE_INSTALL, SQLITE_REMOVE),
-    "postgresql": (POSTGRESQL_INSTALL, POSTGRESQL_REMOVE),
+ENTRIES, LEAVES, SEALS = "audit_auditentry", "audit_auditleaf", "audit_auditseal"
+KEYS = {ENTRIES: "id", LEAVES: "entry_id", SEALS: "no"}
+REFUSAL = "the audit trail is append-only"
+PRUNED_SEAL = f"SELECT 1 FROM {SEALS} s WHERE s.kind = 'pruned'"
+MAY_GO = {
+    ENTRIES: f"""EXISTS ({PRUNED_SEAL} AND (SELECT l.seal_no FROM {LEAVES} l
+        WHERE l.entry_id = OLD.id) BETWEEN s.pruned_from AND s.pruned_to)""",
+    LEAVES: f"""EXISTS ({PRUNED_SEAL} AND OLD.seal_no BETWEEN s.pruned_from AND s.pruned_to)
+        AND NOT EXISTS (SELECT 1 FROM {ENTRIES} e WHERE e.id = OLD.entry_id)""",
+    SEALS: "1 = 0",
 }
+"""What a row must be for its deletion to pass."""
+POSTGRESQL_EVENTS = ("delete", "update", "truncate")
+
+
+def _sqlite_install(table: str) -> list[str]:
+    refuse = f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
+    key = KEYS[table]
+    return [
+        f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} {refuse}",
+        f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} "
+        f"WHEN NOT ({MAY_GO[table]}) {refuse}",
+        # REPLACE deletes the old row without the DELETE trigger unless recursive_triggers is on.
+        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
+        f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {key} = NEW.{key}) {refuse}",
+    ]
+
+
+def _sqlite_remove(table: str) -> list[str]:
+    names = [f"{table}_no_{event}" for event in ("update", "delete", "replace")]
+    if table == ENTRIES:  # as they were called before there were seals
+        names += ["audit_no_update", "audit_no_delete", "audit_no_replace"]
+    return [f"DROP TRIGGER IF EXISTS {name}" for name in names]
+
+
+def _postgresql_install(table: str) -> list[str]:
+    return [
+        f"""CREATE FUNCTION {table}_refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION '{REFUSAL}'; END $$""",
+        f"""CREATE FUNCTION {table}_keep() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN IF {MAY_GO[table]} THEN RETURN OLD; END IF;
+            RAISE EXCEPTION '{REFUSAL}'; END $$""",
+        f"""CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table}
+            FOR EACH ROW EXECUTE FUNCTION {table}_keep()""",
+        f"""CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table}
+            FOR EACH ROW EXECUTE FUNCTION {table}_refuse()""",
+        f"""CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table}
+            FOR EACH STATEMENT EXECUTE FUNCTION {table}_refuse()""",
+        # ALWAYS: also where session_replication_role would keep triggers from firing.
+        *(
+            f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_no_{event}"
+            for event in POSTGRESQL_EVENTS
+        ),
+    ]
+
+
+def _postgresql_remove(table: str) -> list[str]:
+    names = [f"{table}_no_{event}" for event in POSTGRESQL_EVENTS]
+    functions = [f"{table}_keep", f"{table}_refuse"]
+    if table == ENTRIES:  # as they were called before there were seals
+        names += ["audit_no_change", "audit_no_truncate"]
+        functions.append("audit_refuse")
+    return [f"DROP TRIGGER IF EXISTS {name} ON {table}" for name in names] + [
+        f"DROP FUNCTION IF EXISTS {name}()" for name in functions
+    ]
+
+
+INSTALL = {"sqlite": _sqlite_install, "postgresql": _postgresql_install}
+REMOVE = {"sqlite": _sqlite_remove, "postgresql": _postgresql_remove}
 
 
 def install(connection: BaseDatabaseWrapper) -> None:
-    _execute(connection, STATEMENTS[connection.vendor][0])
+    for table in KEYS:
+        _execute(connection, INSTALL[connection.vendor](table))
 
 
 def remove(connection: BaseDatabaseWrapper) -> None:
-    _execute(connection, STATEMENTS[connection.vendor][1])
+    for table in KEYS:
+        _execute(connection, REMOVE[connection.vendor](table))
 
 
 def _execute(connection: BaseDatabaseWrapper, statements: list[str]) -> None:

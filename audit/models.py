@@ -1,4 +1,4 @@
-"""The audit trail: one append-only row for each fact.
+"""The audit trail: one append-only row for each fact, and the seals that make it evidence.
 
 Actor and target are text, not foreign keys, so the trail neither blocks nor follows a deletion.
 """
@@ -31,8 +31,8 @@ class Outcome(models.TextChoices):
     FAILED = "failed"
 
 
-class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
-    """Reads only; triggers in the database guard what the ORM cannot see."""
+class AppendOnlyQuerySet(models.QuerySet):
+    """Reads and inserts only; triggers in the database guard what the ORM cannot see."""
 
     def update(self, **kwargs: Any) -> Never:
         raise AppendOnly
@@ -47,7 +47,24 @@ class AuditEntryQuerySet(models.QuerySet["AuditEntry"]):
         raise AppendOnly
 
 
-class AuditEntry(models.Model):
+class AppendOnlyModel(models.Model):
+    """Rows that are inserted once and never again touched by the ORM."""
+
+    objects = AppendOnlyQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnly
+        super().save(*args, **{**kwargs, "force_insert": True})
+
+    def delete(self, *args: Any, **kwargs: Any) -> Never:
+        raise AppendOnly
+
+
+class AuditEntry(AppendOnlyModel):
     """Who did what to what, when, with what outcome."""
 
     id = models.BigAutoField(primary_key=True)
@@ -73,8 +90,6 @@ class AuditEntry(models.Model):
     duration_ms = models.FloatField(null=True, blank=True)
     details = models.TextField(default="{}", help_text="Canonical JSON text.")
 
-    objects = AuditEntryQuerySet.as_manager()
-
     class Meta:
         ordering = ["-id"]
         default_permissions = ("view",)
@@ -88,14 +103,6 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} by {self.actor_label or self.actor_kind}"
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        if not self._state.adding:
-            raise AppendOnly
-        super().save(*args, **{**kwargs, "force_insert": True})
-
-    def delete(self, *args: Any, **kwargs: Any) -> Never:
-        raise AppendOnly
 
     def insert(self) -> None:
         """Write a new entry as `save` does, for a fraction of its cost: every request does it."""
@@ -117,3 +124,59 @@ INSERT = (
     f"INSERT INTO {AuditEntry._meta.db_table} ({', '.join(_columns)}) "
     f"VALUES ({', '.join(['%s'] * len(_columns))}) RETURNING id"
 )
+
+
+class SealKind(models.TextChoices):
+    ENTRIES = "entries"
+    PRUNED = "pruned"
+
+
+class AuditSeal(AppendOnlyModel):
+    """One link of the signed chain: a Merkle tree of entries, or the record of a pruning.
+
+    `audit.seal_format` says what is signed and how. Of a seal of the kind `entries`, `root` is the
+    root over the hashes of its leaves. Of one of the kind `pruned`, the entries of the seals from
+    `pruned_from` to `pruned_to` were removed, and `root` is the root over the digests of those
+    seals.
+    """
+
+    no = models.PositiveBigIntegerField(primary_key=True, help_text="1, 2, 3 and so on.")
+    kind = models.CharField(max_length=16, choices=SealKind)
+    previous = models.CharField(
+        max_length=64, help_text="The digest of the seal before, in hexadecimal; 64 zeros for 1."
+    )
+    n_entries = models.PositiveBigIntegerField(help_text="Entries sealed, or removed.")
+    first_id = models.PositiveBigIntegerField(null=True, help_text="The smallest id sealed.")
+    last_id = models.PositiveBigIntegerField(null=True, help_text="The largest id sealed.")
+    pruned_from = models.PositiveBigIntegerField(null=True)
+    pruned_to = models.PositiveBigIntegerField(null=True)
+    root = models.CharField(max_length=64, help_text="Merkle root in hexadecimal.")
+    sealed_at = models.DateTimeField()
+    key_id = models.CharField(max_length=16, help_text="Of the key that signed.")
+    signature = models.CharField(max_length=128, help_text="Ed25519, in hexadecimal.")
+
+    class Meta:
+        ordering = ["-no"]
+        default_permissions = ("view",)
+        verbose_name = "audit seal"
+
+    def __str__(self) -> str:
+        return f"seal {self.no}"
+
+
+class AuditLeaf(AppendOnlyModel):
+    """Which seal holds an entry, at which place, and the hash that the entry had then."""
+
+    entry_id = models.PositiveBigIntegerField(primary_key=True)
+    seal_no = models.PositiveBigIntegerField()
+    position = models.PositiveIntegerField(help_text="From 0, in its seal.")
+    hash = models.BinaryField(help_text="32 bytes; see audit.leaf.")
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["seal_no", "position"], name="audit_leaf_place")
+        ]
+
+    def __str__(self) -> str:
+        return f"entry {self.entry_id} at {self.position} of seal {self.seal_no}"
