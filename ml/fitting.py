@@ -12,14 +12,9 @@ from typing import NamedTuple, TypeAlias
 
 from ml.cluster_fits import continue_kmeans, fit_dbscan, fit_kmeans, n_density_rows
 from ml.clusterers import ClusterModel, FloatArray, IntArray, check_encoded
+from ml.eps_selection import LARGEST_MIN_SAMPLES, choose_eps, default_min_samples
 from ml.evaluation import ClusteringQuality, degenerate_reason, evaluate
-from ml.selection import (
-    LARGEST_MIN_SAMPLES,
-    Selection,
-    choose_eps,
-    choose_n_clusters,
-    default_min_samples,
-)
+from ml.selection import Selection, choose_n_clusters
 
 # Below this no figure about segments means anything; a judgement, stated to the caller.
 MIN_CUSTOMERS = 10

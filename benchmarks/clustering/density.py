@@ -14,9 +14,9 @@ from threadpoolctl import threadpool_limits
 from benchmarks.clustering.report import Figure, beside, means, print_rows, share
 from benchmarks.clustering.tables import SEED, Truth, encoded, raw_values
 from ml.clusterers import NOISE, DBSCANModel, FloatArray, IntArray, widened
+from ml.eps_selection import default_min_samples
 from ml.evaluation import MAX_NOISE_SHARE
 from ml.fitting import fit_clusters
-from ml.selection import default_min_samples
 
 
 @dataclass(frozen=True, slots=True)

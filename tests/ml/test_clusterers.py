@@ -34,8 +34,8 @@ from ml.clusterers import (
     DBSCANModel,
     KMeansModel,
 )
+from ml.eps_selection import choose_eps
 from ml.owners import Owners
-from ml.selection import choose_eps
 
 PLAIN = st.floats(-100, 100, allow_subnormal=False)
 DIGESTS = np.array([3, 2**64 - 1, 9], dtype=np.uint64)

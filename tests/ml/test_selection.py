@@ -11,18 +11,16 @@ from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from ml.cluster_fits import fit_dbscan, fit_kmeans
+from ml.eps_selection import N_EPS_CANDIDATES, choose_eps, default_min_samples
 from ml.selection import (
     FEW_COLUMNS,
     MIN_STABILITY,
-    N_EPS_CANDIDATES,
     UNSTABLE_WEIGHT,
     Selection,
     _evidence,
     _kept,
     _ranked,
-    choose_eps,
     choose_n_clusters,
-    default_min_samples,
 )
 
 
