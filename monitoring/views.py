@@ -19,7 +19,6 @@ from access.pagination import KeysetPagination
 from access.schema import documented
 from access.scopes import Scope
 from ml.records import check_records
-from modelregistry.activation import active_version
 from monitoring.current_customers import of_records
 from monitoring.drift_check import AUDIT_ACTION, CheckTerms, check_drift
 from monitoring.models import DriftReport
@@ -35,8 +34,8 @@ from monitoring.serializers import (
 )
 from monitoring.serializers_status import StatusSerializer
 from monitoring.status import status_of
-from segments.serializers import ACTIVE, customers_body
-from segments.views import trained_version
+from segments.serializers import customers_body
+from segments.views import asked_version
 
 REPORT_ID = re.compile(r"^[0-9]{1,18}$")
 
@@ -139,12 +138,7 @@ class QualityView(ApiView):
         operation_id="quality",
     )
     def get(self, request: Request, model_type: str) -> Response:
-        asked = self.query["version"]
-        version = (
-            active_version(model_type)
-            if asked == ACTIVE
-            else trained_version(model_type, int(asked))
-        )
+        version = asked_version(model_type, self.query["version"])
         self.audit_target = ("model_version", str(version))
         points = series(version, limit=self.query["limit"])
         self.n_items = len(points)

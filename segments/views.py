@@ -126,16 +126,18 @@ class ProfilesView(ApiView):
         operation_id="segment_profiles",
     )
     def get(self, request: Request, model_type: str) -> Response:
-        asked = self.query["version"]
-        version = (
-            active_version(model_type)
-            if asked == ACTIVE
-            else trained_version(model_type, int(asked))
-        )
+        version = asked_version(model_type, self.query["version"])
         self.audit_target = ("model_version", str(version))
         profiles = profiles_of(version)
         self.n_items = len(profiles.segments)
         return Response(ProfilesSerializer(profiles).data)
+
+
+def asked_version(model_type: str, asked: str) -> ModelVersion:
+    """The active version, or the one of a number. Raises `NotFound`, `NoActiveVersion`."""
+    if asked == ACTIVE:
+        return active_version(model_type)
+    return trained_version(model_type, int(asked))
 
 
 def trained_version(model_type: str, number: int) -> ModelVersion:
