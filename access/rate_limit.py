@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from django_ratelimit.core import get_usage
 
 from access.authentication import Credential
+from access.client_address import limited_network
 
 GROUP = "api"
 PERIOD_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -45,14 +46,16 @@ class Usage:
 
 def count_request(request: HttpRequest, credential: Credential | None, address: str) -> Usage:
     """Count this request and say where its key, or its address, now stands."""
-    who = f"address {address}" if credential is None else f"key {credential.id}"
+    who = f"address {limited_network(address)}" if credential is None else f"key {credential.id}"
     rate = settings.RATE_LIMIT if credential is None else credential.rate or settings.RATE_LIMIT
     return _count(request, who, rate)
 
 
 def count_bad_key(request: HttpRequest, address: str) -> Usage:
     """Count a key or token that was refused, against the address it came from."""
-    return _count(request, f"bad keys {address}", settings.BAD_KEY_LIMIT, policy="bad-keys")
+    return _count(
+        request, f"bad keys {limited_network(address)}", settings.BAD_KEY_LIMIT, policy="bad-keys"
+    )
 
 
 def _count(request: HttpRequest, who: str, rate: str, policy: str = "default") -> Usage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from access.client_address import client_address
+from access.client_address import client_address, limited_network
 
 PEER = "10.0.0.1"
 
@@ -33,3 +33,19 @@ def test_the_address_is_the_one_that_the_outermost_trusted_proxy_saw(
         meta["HTTP_X_FORWARDED_FOR"] = forwarded
 
     assert client_address(meta, trusted_proxy_count=trusted) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("2001:db8:0:7:1234::1", "2001:db8:0:7::/64"),
+        ("2001:db8:0:7:ffff:ffff:ffff:ffff", "2001:db8:0:7::/64"),
+        ("2001:db8:0:8::1", "2001:db8:0:8::/64"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_an_ipv6_client_is_limited_by_its_network(address: str, network: str) -> None:
+    assert limited_network(address) == network

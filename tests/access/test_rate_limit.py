@@ -83,6 +83,17 @@ def statuses_of(key: str, *, n: int, **client: Any) -> list[int]:
     ]
 
 
+def test_addresses_of_one_ipv6_network_are_counted_together(settings: Any) -> None:
+    settings.RATE_LIMIT = "2/m"
+
+    statuses = [
+        Client(REMOTE_ADDR=f"2001:db8::{network}:0:0:0:{host}").get("/models").status_code
+        for network, host in [("1", 1), ("1", 2), ("1", 3), ("2", 1)]
+    ]
+
+    assert statuses == [401, 401, 429, 401]
+
+
 def test_after_20_bad_keys_an_address_gets_429_for_more_and_good_ones_go_on(api: Client) -> None:
     _, good = make_key(scopes=[Scope.MODELS_READ])
 
