@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from benchmarks.servers import (
     N_TRAINING_CUSTOMERS,
@@ -218,9 +218,9 @@ class Client:
         return statistics.median(times) * 1_000, len(json.loads(body)["results"])
 
 
-def last_page() -> str:
-    """A cursor to the page that ends the list."""
-    return base64.b64encode(urlencode({"r": "1", "p": LAST}).encode()).decode()
+def last_page(beside: str = "") -> str:
+    """A cursor to the page that ends the list; `beside` is what a position has before the id."""
+    return base64.b64encode(urlencode({"r": "1", "p": beside + LAST}).encode()).decode()
 
 
 def show_pages(client: Client) -> None:
@@ -234,10 +234,14 @@ def show_pages(client: Client) -> None:
 
 
 def show_changes(client: Client, label: str, since: str) -> None:
-    begin, n_rows = client.median_ms("/segments/kmeans/changes", since=since, limit=100)
-    end, n_last = client.median_ms(
-        "/segments/kmeans/changes", since=since, limit=100, cursor=last_page()
-    )
+    path = "/segments/kmeans/changes"
+    begin, n_rows = client.median_ms(path, since=since, limit=100)
+    end, n_last = 0.0, 0
+    if onwards := json.loads(client.get(path, since=since, limit=100).read())["next"]:
+        (cursor,) = parse_qs(urlsplit(onwards).query)["cursor"]
+        (position,) = parse_qs(base64.b64decode(cursor).decode())["p"]
+        beside = position[: position.rindex(" ") + 1]
+        end, n_last = client.median_ms(path, since=since, limit=100, cursor=last_page(beside))
     print(
         f"  changes, {label:28}  first {begin:7.1f} ms ({n_rows})   last {end:7.1f} ms ({n_last})"
     )
