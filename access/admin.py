@@ -20,6 +20,7 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
+from access.form_changes import CHANGED
 from access.keys import (
     MAX_OVERLAP_HOURS,
     OVERLAP_HOURS,
@@ -39,6 +40,7 @@ from access.staff import (
     require,
     submitted,
 )
+from audit.models import ActorKind
 
 # Our keys are `access.ApiKey`; the library's own table is not used.
 admin.site.unregister(StockApiKey)
@@ -115,6 +117,12 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     search_fields = ["name", "prefix"]
     ordering = ["-created", "prefix"]
     fields = ["name", "scopes", "rate", "expiry_date"]
+
+    def audit_target(self, obj: ApiKey) -> tuple[str, str]:
+        return "api_key", obj.prefix
+
+    def audit_actor(self, obj: ApiKey) -> tuple[str, str]:
+        return ActorKind.API_KEY.value, obj.prefix
 
     @display(description="scopes")
     def scope_names(self, key: ApiKey) -> str:
@@ -301,13 +309,31 @@ class UserAdmin(ChangedBySuperusers, DjangoUserAdmin, RecordedChanges):
     def audit_target(self, obj: Any) -> tuple[str, str]:
         return "user", obj.get_username()
 
+    def audit_actor(self, obj: Any) -> tuple[str, str]:
+        return ActorKind.USER.value, obj.get_username()
+
     def audit_details(self, obj: Any) -> dict[str, Any]:
         return {
             "is_active": obj.is_active,
             "is_staff": obj.is_staff,
             "is_superuser": obj.is_superuser,
             "groups": sorted(obj.groups.values_list("name", flat=True)),
+            "permissions": names_of(obj.user_permissions),
         }
+
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        if isinstance(form, AdminPasswordChangeForm):
+            is_set = form.cleaned_data["set_usable_password"]
+            return {"password": [None, CHANGED if is_set else "disabled"]}
+        return super().construct_change_message(request, form, *args, **kwargs)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        if message.keys() == {"password"}:  # the same action as on the page for one's own
+            self.record(request, "password_changed", obj, {"changes": message})
+        else:
+            super().log_change(request, obj, message)
 
     def get_actions(self, request: HttpRequest) -> Any:
         """Users are deleted one by one: the bulk action asks about no single one of them."""
@@ -327,5 +353,9 @@ class GroupAdmin(ChangedBySuperusers, DjangoGroupAdmin, RecordedChanges):
         return "group", obj.name
 
     def audit_details(self, obj: Any) -> dict[str, Any]:
-        rows = obj.permissions.values_list("content_type__app_label", "codename")
-        return {"permissions": sorted(f"{label}.{codename}" for label, codename in rows)}
+        return {"permissions": names_of(obj.permissions)}
+
+
+def names_of(permissions: Any) -> list[str]:
+    rows = permissions.values_list("content_type__app_label", "codename")
+    return sorted(f"{label}.{codename}" for label, codename in rows)

@@ -12,6 +12,8 @@ from django.utils import timezone
 from access.models import ApiKey
 from audit import trail
 
+CREATED, ROTATED, REVOKED = "api_key.created", "api_key.rotated", "api_key.revoked"
+"""What the trail calls what happens to keys."""
 OVERLAP_HOURS = 24
 """How long a key goes on beside the one that takes its place, unless told."""
 MAX_OVERLAP_HOURS = 30 * 24
@@ -43,7 +45,7 @@ def issue(key: ApiKey, *, by: trail.Actor) -> str:
     key.full_clean()
     key.save(force_insert=True)
     trail.record(
-        "api_key.created",
+        CREATED,
         by=by,
         target=("api_key", key.prefix),
         details={
@@ -74,6 +76,7 @@ def rotate(
     refuse_rotation(old, overlap_hours=overlap_hours)
     now = timezone.now()
     ends_at = now + timedelta(hours=overlap_hours)
+    old_end = old.expiry_date
     new = ApiKey(name=old.name, scopes=old.scopes, rate=old.rate, rotated_from=old)
     new.lineage = old.lineage or old.pk
     if old.expiry_date is not None:
@@ -84,7 +87,7 @@ def rotate(
     new.save(force_insert=True)
     ApiKey.objects.filter(pk=old.pk).update(expiry_date=ends_at)
     trail.record(
-        "api_key.rotated",
+        ROTATED,
         by=by,
         target=("api_key", old.pk),
         details={
@@ -94,6 +97,7 @@ def rotate(
             "rate": new.rate,
             "old_expires_at": _written(ends_at),
             "new_expires_at": _written(new.expiry_date),
+            "changes": {"expires_at": [_written(old_end), _written(ends_at)]},
         },
     )
     return new, secret
@@ -111,12 +115,17 @@ def refuse_rotation(key: ApiKey, *, overlap_hours: int) -> None:
 
 
 @transaction.atomic
-def revoke(key: ApiKey, *, by: trail.Actor) -> None:
-    """Refuse the key from now on; this is not undone. Revoking twice changes nothing."""
-    if ApiKey.objects.filter(pk=key.pk, revoked=False).update(revoked=True):
-        trail.record(
-            "api_key.revoked", by=by, target=("api_key", key.pk), details={"name": key.name}
-        )
+def revoke(key: ApiKey, *, by: trail.Actor) -> bool:
+    """Refuse the key from now on; this is not undone. False when it was revoked before."""
+    if not ApiKey.objects.filter(pk=key.pk, revoked=False).update(revoked=True):
+        return False
+    trail.record(
+        REVOKED,
+        by=by,
+        target=("api_key", key.pk),
+        details={"name": key.name, "changes": {"revoked": [False, True]}},
+    )
+    return True
 
 
 def _written(moment: datetime | None) -> str | None:

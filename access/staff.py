@@ -10,23 +10,26 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from django.conf import settings
-from django.contrib.admin.utils import unquote
+from django.contrib.admin.utils import quote, unquote
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
 from django.forms import Form
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.http import urlencode
 from unfold.admin import ModelAdmin
 
 from access.client_address import client_address
+from access.form_changes import changes_of
 from audit import trail
+from audit.digests import ids_sha256
 from audit.models import ActorKind
+from audit.timeline import read_timeline
 
 PAGES = "admin/segmentation"
+VIEW_TRAIL = "audit.view_auditentry"
 MAX_IDS = 200
 """Ids named in the entry of one deletion; all of them are counted."""
 
@@ -84,17 +87,43 @@ class StaffAdmin(ModelAdmin):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: Any = None
     ) -> HttpResponse:
-        """The object's entries in the audit trail."""
-        require(request, "audit.view_auditentry")
-        obj = self.get_object(request, unquote(object_id))
+        """The object's timeline: what the trail says was done to it or, `?by=it`, by it."""
+        require(request, VIEW_TRAIL)
+        obj = self.found(request, object_id)
         if obj is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        kind, name = self.audit_target(obj)
-        query = urlencode({"target_type": kind, "target_id": name})
-        return HttpResponseRedirect(f"{reverse('admin:audit_auditentry_changelist')}?{query}")
+        acts = self.audit_actor(obj)
+        is_by = acts is not None and request.GET.get("by") == "it"
+        names = ("actor_kind", "actor") if is_by else ("target_type", "target")
+        filters = dict(zip(names, acts if is_by and acts else self.audit_target(obj), strict=True))
+        with transaction.atomic():
+            timeline = read_timeline(
+                filters, cursor=request.GET.get("cursor", ""), by=actor_of(request)
+            )
+        return self.page(
+            request,
+            "timeline.html",
+            title=f"Timeline of {obj}",
+            object=obj,
+            original=obj,
+            timeline=timeline,
+            acts=acts is not None,
+            is_by=is_by,
+        )
 
     def audit_target(self, obj: Any) -> tuple[str, str]:
         return str(self.opts.verbose_name).replace(" ", "_"), str(obj.pk)
+
+    def audit_actor(self, obj: Any) -> tuple[str, str] | None:
+        """As whom it acts itself, by kind and id; None for what does not act."""
+        return None
+
+    def timeline_link(self, request: HttpRequest, obj: Any) -> str:
+        """The address of its timeline; empty for who may not read the trail."""
+        if not request.user.has_perm(VIEW_TRAIL):
+            return ""
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_history"
+        return reverse(name, args=[quote(obj.pk)])
 
     def page(
         self, request: HttpRequest, template: str, *, title: str, **context: Any
@@ -150,7 +179,12 @@ class ReadOnlyAdmin(StaffAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if request.method not in ("GET", "HEAD"):
             raise PermissionDenied
-        shown = {"title": str(obj), "object": obj, "original": obj}
+        shown = {
+            "title": str(obj),
+            "object": obj,
+            "original": obj,
+            "timeline_link": self.timeline_link(request, obj),
+        }
         return self.page(request, self.page_template, **shown | self.page_context(request, obj))
 
     def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
@@ -164,8 +198,13 @@ class RecordedChanges(StaffAdmin):
         self.record(request, "created", obj, self.audit_details(obj))
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        details = {"changed": changed_fields(message), **self.audit_details(obj)}
-        self.record(request, "changed", obj, details)
+        self.record(request, "changed", obj, {"changes": message, **self.audit_details(obj)})
+
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """What Django hands on to `log_addition` and `log_change`."""
+        return changes_of(form)
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         """One entry for one act, however many objects it deletes."""
@@ -180,7 +219,7 @@ class RecordedChanges(StaffAdmin):
             by=actor_of(request),
             target=(kind, ""),
             n_items=len(objects),
-            details={"ids": names[:MAX_IDS]},
+            details={"ids": names[:MAX_IDS], "sha256": ids_sha256(names)},
         )
 
     def record(self, request: HttpRequest, verb: str, obj: Any, details: Mapping[str, Any]) -> None:
@@ -195,13 +234,6 @@ class RecordedChanges(StaffAdmin):
         # Django leaves actions on a list outside any transaction.
         with transaction.atomic():
             return super().response_action(request, queryset)
-
-
-def changed_fields(message: Any) -> list[str]:
-    """The names of changed fields, from the message that the admin makes of a form."""
-    if not isinstance(message, list):
-        return []
-    return [str(name) for part in message for name in part.get("changed", {}).get("fields", [])]
 
 
 def add_problem(form: Form, problem: Exception) -> None:

@@ -17,6 +17,7 @@ from modelregistry import artifacts
 from modelregistry.artifacts import Artifact, DamagedArtifact, TrainedModel
 from modelregistry.models import Activation, ActiveModel, ModelType, ModelVersion, Stage
 
+ACTIVATED = "model_version.activated"
 MAX_REASON = 500
 
 
@@ -190,7 +191,7 @@ def move_pointer(move: Move, *, by: trail.Actor, at: datetime) -> Activation:
         activated_by=by.label,
     )
     trail.record(
-        "model_version.rolled_back_to" if move.is_rollback else "model_version.activated",
+        "model_version.rolled_back_to" if move.is_rollback else ACTIVATED,
         by=by,
         target=("model_version", str(version)),
         details={

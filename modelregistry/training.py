@@ -43,6 +43,7 @@ from modelregistry.succession import Predecessor
 if TYPE_CHECKING:
     import pandas as pd
 
+TRAINED = "model_version.trained"
 Progress = Callable[[float, str], None]
 STRAY_AFTER = timedelta(days=1)
 """A file of no version is older than this: the one of a training gets its row at once."""
@@ -226,7 +227,7 @@ def finish(version: ModelVersion, *, job: TrainingJob, n_assigned: int, by: trai
     version.n_assigned = n_assigned
     version.save(update_fields=["stage", "n_assigned"])
     trail.record(
-        "model_version.trained",
+        TRAINED,
         by=by,
         target=("model_version", str(version)),
         n_items=version.n_customers,

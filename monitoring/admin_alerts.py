@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -263,11 +262,11 @@ class AlertAdmin(ReadOnlyAdmin):
 
     @action(description="Acknowledge the selected alerts", permissions=["handle"])
     def acknowledge_selected(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
-        self.handle_selected(request, queryset, alerts.acknowledge, done="acknowledged")
+        self.handle_selected(request, queryset, alerts.acknowledge_all, done="acknowledged")
 
     @action(description="Resolve the selected alerts", permissions=["handle"])
     def resolve_selected(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
-        self.handle_selected(request, queryset, alerts.resolve, done="resolved")
+        self.handle_selected(request, queryset, alerts.resolve_all, done="resolved")
 
     def handle_selected(
         self,
@@ -277,13 +276,9 @@ class AlertAdmin(ReadOnlyAdmin):
         *,
         done: str,
     ) -> None:
-        """All of them or none: half an action would be hard to tell from a whole one."""
-        by, at = actor_of(request), timezone.now()
-        chosen: Sequence[int] = sorted(queryset.values_list("pk", flat=True))
+        chosen = list(queryset.values_list("pk", flat=True))
         try:
-            with transaction.atomic():
-                for pk in chosen:
-                    carry_out(pk, by=by, at=at)
+            carry_out(chosen, by=actor_of(request), at=timezone.now())
         except AlertConflict as error:
             messages.error(request, f"Nothing was changed. {error}")
             return

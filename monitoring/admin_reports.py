@@ -29,7 +29,7 @@ from audit import trail
 from modelregistry.artifacts import DamagedArtifact
 from monitoring import drift_inputs, report_page
 from monitoring.drift_inputs import NoInput
-from monitoring.export import CHUNK, EXPORTS, HEADERS, safe_cell
+from monitoring.export import CHUNK, EXPORTS, HEADERS, record_export, safe_cell
 from monitoring.models import DriftInput, DriftReport, Verdict
 from monitoring.serializers import DriftReportSerializer
 
@@ -94,6 +94,7 @@ class DriftReportAdmin(ReadOnlyAdmin):
         """The list as it is filtered, without its pages."""
         require(request, VIEW)
         reports = self.get_changelist_instance(request).get_queryset(request)
+        record_export(("export", "reports"), reports.count(), by=actor_of(request))
         response = StreamingHttpResponse(csv_lines(reports), content_type="text/csv; charset=utf-8")
         response["Content-Disposition"] = 'attachment; filename="drift_reports.csv"'
         return response
@@ -103,6 +104,7 @@ class DriftReportAdmin(ReadOnlyAdmin):
         report = self.found(request, object_id)
         if report is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        record_export(("drift_report", report.pk), 1, by=actor_of(request))
         name = f"drift_report_{report.pk}.json"
         return JsonResponse(
             DriftReportSerializer(report).data,

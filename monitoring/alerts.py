@@ -15,6 +15,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from audit import trail
+from audit.digests import ids_sha256
 from modelregistry import activation
 from modelregistry.models import ModelVersion
 from monitoring.models import (
@@ -33,6 +34,8 @@ MAX_TITLE = 200
 MAX_NOTE = 500
 MAX_LABEL = 200
 MAX_SILENCE = timedelta(days=366)
+MAX_IDS = 200
+"""Alerts named in the entry of one act on several; all of them are counted."""
 
 OBSERVED = (
     *("state", "report", "title", "summary", "advice", "subjects", "facts", "chart"),
@@ -151,11 +154,13 @@ def resolve_superseded(*, at: datetime, by: trail.Actor) -> list[Alert]:
 @transaction.atomic
 def acknowledge(alert_id: int, *, by: trail.Actor, at: datetime, note: str = "") -> Alert:
     """Somebody looks after it: no digest tells of it until it is resolved."""
-    alert = _unresolved(alert_id, "acknowledged")
-    if alert.acknowledged_at is not None:
-        raise AlertConflict(f"The alert is already acknowledged, by {alert.acknowledged_by}.")
-    alert.acknowledged_at, alert.acknowledged_by = at, by.label[:MAX_LABEL]
-    return _acted(alert, AlertEvent.Kind.ACKNOWLEDGED, at=at, by=by, note=note)
+    return _recorded(_acknowledged(alert_id, by=by, at=at, note=note), by=by)
+
+
+@transaction.atomic
+def acknowledge_all(alert_ids: Iterable[int], *, by: trail.Actor, at: datetime) -> None:
+    """All of them or none: half an action would be hard to tell from a whole one."""
+    _record_all([_acknowledged(pk, by=by, at=at) for pk in sorted(alert_ids)], by=by)
 
 
 @transaction.atomic
@@ -168,14 +173,11 @@ def silence(
         raise AlertConflict("A silence must end in the future.")
     if until > at + MAX_SILENCE:
         raise AlertConflict(f"A silence lasts at most {MAX_SILENCE.days} days.")
+    changes = {"silenced_until": [_written(alert.silenced_until), _written(until)]}
     alert.silenced_until, alert.silenced_by = until, by.label[:MAX_LABEL]
-    return _acted(
-        alert,
-        AlertEvent.Kind.SILENCED,
-        at=at,
-        by=by,
-        note=note or f"Until {until:%Y-%m-%d %H:%M}.",
-        details={"until": until.isoformat()},
+    note = note or f"Until {until:%Y-%m-%d %H:%M}."
+    return _recorded(
+        _acted(alert, AlertEvent.Kind.SILENCED, changes, at=at, by=by, note=note), by=by
     )
 
 
@@ -185,17 +187,23 @@ def unsilence(alert_id: int, *, by: trail.Actor, at: datetime, note: str = "") -
     alert = _unresolved(alert_id, "taken out of silence")
     if alert.silenced_until is None or alert.silenced_until <= at:
         raise AlertConflict("The alert is not silenced.")
+    changes = {"silenced_until": [_written(alert.silenced_until), None]}
     alert.silenced_until, alert.silenced_by = None, ""
-    return _acted(alert, AlertEvent.Kind.UNSILENCED, at=at, by=by, note=note)
+    return _recorded(
+        _acted(alert, AlertEvent.Kind.UNSILENCED, changes, at=at, by=by, note=note), by=by
+    )
 
 
 @transaction.atomic
 def resolve(alert_id: int, *, by: trail.Actor, at: datetime, note: str = "") -> Alert:
     """Somebody says that it is over; when it is seen again within the cool-down it reopens."""
-    alert = _unresolved(alert_id, "resolved")
-    alert.state, alert.resolved_at = AlertState.RESOLVED, at
-    alert.resolution = note or f"By {by.label}."[:MAX_NOTE]
-    return _acted(alert, AlertEvent.Kind.RESOLVED, at=at, by=by, note=note)
+    return _recorded(_resolved(alert_id, by=by, at=at, note=note), by=by)
+
+
+@transaction.atomic
+def resolve_all(alert_ids: Iterable[int], *, by: trail.Actor, at: datetime) -> None:
+    """All of them or none."""
+    _record_all([_resolved(pk, by=by, at=at) for pk in sorted(alert_ids)], by=by)
 
 
 def too_soon(alert: Alert, condition: Condition, at: datetime) -> bool:
@@ -228,21 +236,71 @@ def _unresolved(alert_id: int, what: str) -> Alert:
     return alert
 
 
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """What a person did, saved and not yet recorded; `changes` as the trail keeps them."""
+
+    event: AlertEvent
+    changes: Mapping[str, Any]
+
+
+def _acknowledged(alert_id: int, *, by: trail.Actor, at: datetime, note: str = "") -> _Act:
+    alert = _unresolved(alert_id, "acknowledged")
+    if alert.acknowledged_at is not None:
+        raise AlertConflict(f"The alert is already acknowledged, by {alert.acknowledged_by}.")
+    alert.acknowledged_at, alert.acknowledged_by = at, by.label[:MAX_LABEL]
+    changes = {"acknowledged_by": [None, alert.acknowledged_by]}
+    return _acted(alert, AlertEvent.Kind.ACKNOWLEDGED, changes, at=at, by=by, note=note)
+
+
+def _resolved(alert_id: int, *, by: trail.Actor, at: datetime, note: str = "") -> _Act:
+    alert = _unresolved(alert_id, "resolved")
+    changes = {"state": [str(alert.state), AlertState.RESOLVED.value]}
+    alert.state, alert.resolved_at = AlertState.RESOLVED, at
+    alert.resolution = note or f"By {by.label}."[:MAX_NOTE]
+    return _acted(alert, AlertEvent.Kind.RESOLVED, changes, at=at, by=by, note=note)
+
+
 def _acted(
     alert: Alert,
     kind: AlertEvent.Kind,
+    changes: Mapping[str, Any],
     *,
     at: datetime,
     by: trail.Actor,
     note: str,
-    details: Mapping[str, Any] | None = None,
-) -> Alert:
-    """Save what a person did, with its event and its audit entry."""
+) -> _Act:
+    """Save what a person did, with its event; recording it is left."""
     if len(note) > MAX_NOTE:
         raise AlertConflict(f"A note has at most {MAX_NOTE} characters.")
     alert.save()
-    _write([_event(alert, kind, at=at, by=by, note=note)], by=by, details=details or {})
-    return alert
+    event = _event(alert, kind, at=at, by=by, note=note)
+    event.save()
+    return _Act(event, changes)
+
+
+def _recorded(act: _Act, *, by: trail.Actor) -> Alert:
+    _record(act.event, by=by, details={"changes": act.changes})
+    return act.event.alert
+
+
+def _record_all(acts: Sequence[_Act], *, by: trail.Actor) -> None:
+    """One entry for the same act on several alerts."""
+    if len(acts) == 1:
+        _recorded(acts[0], by=by)
+        return
+    ids = [act.event.alert_id for act in acts]
+    trail.record(
+        f"alert.{acts[0].event.kind}",
+        by=by,
+        target=(TARGET, ""),
+        n_items=len(ids),
+        details={"ids": ids[:MAX_IDS], "sha256": ids_sha256(ids)},
+    )
+
+
+def _written(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
 
 
 def _event(
@@ -251,24 +309,18 @@ def _event(
     return AlertEvent(alert=alert, kind=kind, at=at, by=by.label[:MAX_LABEL], note=note)
 
 
-def _write(
-    events: Iterable[AlertEvent], *, by: trail.Actor, details: Mapping[str, Any]
-) -> list[AlertEvent]:
-    """Store steps, each with one audit entry."""
-    stored = AlertEvent.objects.bulk_create(events)
-    for event in stored:
-        trail.record(
-            f"alert.{event.kind}",
-            by=by,
-            target=(TARGET, event.alert_id),
-            details={
-                "kind": event.alert.kind,
-                "key": event.alert.key,
-                **({"note": event.note} if event.note else {}),
-                **details,
-            },
-        )
-    return stored
+def _record(event: AlertEvent, *, by: trail.Actor, details: Mapping[str, Any]) -> None:
+    trail.record(
+        f"alert.{event.kind}",
+        by=by,
+        target=(TARGET, event.alert_id),
+        details={
+            "kind": event.alert.kind,
+            "key": event.alert.key,
+            **({"note": event.note} if event.note else {}),
+            **details,
+        },
+    )
 
 
 class _Steps:
@@ -284,7 +336,9 @@ class _Steps:
         return list({event.alert_id: event.alert for event in self.events}.values())
 
     def write(self) -> None:
-        _write(self.events, by=self.by, details={})
+        """Store the steps, each with one audit entry."""
+        for event in AlertEvent.objects.bulk_create(self.events):
+            _record(event, by=self.by, details={})
 
     def raised(self, condition: Condition) -> Alert:
         """A new pending alert, or the one that another process raised meanwhile."""

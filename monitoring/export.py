@@ -81,12 +81,16 @@ def write_export(
     export = EXPORTS[name]
     rows = _rows(export, since=since)
     n_rows = rows.count()
-    trail.record(AUDIT_ACTION, by=by, target=("export", name), n_items=n_rows)
+    record_export(("export", name), n_rows, by=by)
     headers = [HEADERS.get(column, column) for column in export.columns]
     write = _csv_writer(file, headers) if as_csv else _ndjson_writer(file, headers)
     for row in rows.iterator(chunk_size=CHUNK):
         write(row)
     return n_rows
+
+
+def record_export(target: tuple[str, object], n_rows: int, *, by: trail.Actor) -> None:
+    trail.record(AUDIT_ACTION, by=by, target=target, n_items=n_rows)
 
 
 def safe_cell(value: Any) -> Any:

@@ -28,17 +28,23 @@ class Environment:
 
     def __init__(self, env_file: Path) -> None:
         self.env_file = env_file
+        self._read: set[str] = set()
         self._process = frozenset(os.environ)
         if env_file.is_file():
             environ.Env.read_env(str(env_file), overwrite=False)
 
     def text(self, name: str, default: str | None = None) -> str:
+        self._read.add(name)
         value = os.environ.get(name, "").strip()
         if value:
             return value
         if default is None:
             raise self.refusal(name, "is not set; `make run` writes a .env with fresh secrets")
         return default
+
+    def texts(self) -> dict[str, str]:
+        """Every variable that was asked for, as it is set; empty where it is not."""
+        return {name: os.environ.get(name, "").strip() for name in self._read}
 
     def integer(self, name: str, default: int, *, low: int, high: int) -> int:
         text = self.text(name, str(default))

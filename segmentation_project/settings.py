@@ -267,6 +267,15 @@ WEBHOOK_SECRET = env.webhook_secret("WEBHOOK_SECRET", is_needed=bool(WEBHOOK_URL
 DRIFT_THRESHOLD = env.share("DRIFT_THRESHOLD", 0.05)
 MONITORING_INTERVAL = env.integer("MONITORING_INTERVAL", 24, low=1, high=8760)
 
+# -- the trail's seals ---------------------------------------------------------------------------
+AUDIT_KEY_FILE = env.path("AUDIT_KEY_FILE", f"{DATA_DIR}/audit_sealing_key.pem", base=BASE_DIR)
+AUDIT_PUBLIC_KEYS = env.path(
+    "AUDIT_PUBLIC_KEYS", str(AUDIT_KEY_FILE.with_suffix(".pub")), base=BASE_DIR
+)
+AUDIT_ANCHOR_FILE = env.path("AUDIT_ANCHOR_FILE", f"{LOG_DIR}/audit_anchors.log", base=BASE_DIR)
+AUDIT_SEAL_SECONDS = env.integer("AUDIT_SEAL_SECONDS", 60, low=0, high=3600)
+AUDIT_HEAD_MAIL = env.boolean("AUDIT_HEAD_MAIL", default=True)
+
 # -- history ------------------------------------------------------------------------------------
 CHANGES_KEPT_DAYS = env.integer("CHANGES_KEPT_DAYS", 90, low=1, high=3650)
 
@@ -342,3 +351,7 @@ LOGGING = {
         "py.warnings": {"level": "WARNING"},
     },
 }
+
+# -- what the entry of a start compares ---------------------------------------------------------
+ENVIRONMENT = env
+API_CONFIG_VALUES = api_config

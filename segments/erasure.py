@@ -21,6 +21,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from audit import trail
+from audit.digests import ids_sha256
 from ml.clusterers import DBSCANModel
 from modelregistry import artifacts
 from modelregistry.models import ActiveModel, ModelVersion, Stage
@@ -101,7 +102,7 @@ def erase(
     for _ in range(MAX_ATTEMPTS):
         customers = list(Customer.objects.filter(pk__in=ids).order_by("pk"))
         if not customers:
-            return _left_behind(ids, directory=directory, secret=secret)
+            return _left_behind(ids, by=by, directory=directory, secret=secret)
         plan = plan_erasure(customers, directory=directory, secret=secret)
         try:
             erasure = _carry_out(plan, customers, by=by, secret=secret, elsewhere=elsewhere)
@@ -223,20 +224,23 @@ def _carry_out(
         artifacts=replaced,
         erased_at=at,
     )
+    details = {"receipt": erasure.pk, "erased": counts, "versions": changes}
+    _record(erasure, by=by, details=details)
+    return erasure
+
+
+def _record(erasure: Erasure, *, by: trail.Actor, details: Mapping[str, Any]) -> None:
+    digests = erasure.customer_digests
+    is_one = len(digests) == 1
+    many = {"customers": digests[:MAX_DIGESTS], "sha256": ids_sha256(digests)}
     trail.record(
         ERASED,
         by=by,
-        target=("customer", digests[0] if len(digests) == 1 else ""),
+        target=("customer", digests[0] if is_one else ""),
         status_code=200,
-        n_items=len(ids),
-        details={
-            "receipt": erasure.pk,
-            "erased": counts,
-            "versions": changes,
-            **({} if len(digests) == 1 else {"customers": digests[:MAX_DIGESTS]}),
-        },
+        n_items=len(digests),
+        details={**details, **({} if is_one else many)},
     )
-    return erasure
 
 
 def _require_unchanged(plan: Plan, customers: Sequence[Customer]) -> None:
@@ -313,12 +317,16 @@ def _changes(each: VersionPlan) -> dict[str, Any]:
     }
 
 
-def _left_behind(ids: Collection[str], *, directory: Path, secret: str) -> Erasure:
-    """The erasure of these very customers that a killed process did not finish, finished now."""
+def _left_behind(ids: Collection[str], *, by: trail.Actor, directory: Path, secret: str) -> Erasure:
+    """The erasure of these very customers that a killed process did not finish, finished now.
+
+    It has its entry; that somebody asked again gets another.
+    """
     digests = {customer_digest(key, secret=secret) for key in ids}
     begun_before = timezone.now() - timedelta(seconds=RESUMED_AFTER_SECONDS)
     for erasure in Erasure.objects.filter(finished_at=None, erased_at__lt=begun_before):
         if digests.issubset(erasure.customer_digests):
+            _record(erasure, by=by, details={"receipt": erasure.pk, "finished": True})
             finish(erasure, directory=directory)
             return erasure
     raise UnknownCustomer

@@ -119,7 +119,7 @@ class LastImport:
 def last_import_of(path: Path) -> LastImport | None:
     """The latest import the trail knows, if it was of a file with this very content."""
     succeeded = AuditEntry.objects.filter(action=IMPORTED, outcome=Outcome.SUCCEEDED)
-    latest = succeeded.order_by("-id").first()
+    latest = succeeded.order_by("-at", "-id").first()
     details = {} if latest is None else json.loads(latest.details)
     if latest is None or details.get("sha256") != file_sha256(path):
         return None

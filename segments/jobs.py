@@ -24,8 +24,11 @@ from django_q.tasks import async_task
 
 from audit import trail
 from audit.models import ActorKind, Outcome
+from audit.refusals import refusals_recorded
+from ml.fitting import TooFewCustomers
 from modelregistry.models import JobState, ModelVersion, Stage, TrainingJob
 from modelregistry.training import (
+    TRAINED,
     Progress,
     TrainingRequest,
     TrainingStopped,
@@ -36,7 +39,7 @@ from segments.erasure import erased_since, finish_erasures
 from segments.leftovers import discard_leftovers, forget_values
 from segments.processes import is_running, this_process
 from segments.training import train
-from segments.training_requests import checked
+from segments.training_requests import InvalidRequest, checked
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +130,9 @@ def train_now(
     Raises `InvalidRequest` or `TooFewCustomers` before anything is done, ValueError for data that
     cannot be used, and `TrainingStopped` when the job was cancelled or given up meanwhile.
     """
-    request = checked(request)
+    target = ("model_type", request.model_type)
+    with refusals_recorded(TRAINED, InvalidRequest, TooFewCustomers, by=by, target=target):
+        request = checked(request)
     clean_up(directory=directory)
     now = timezone.now()
     job = _create_job(

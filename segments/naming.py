@@ -20,19 +20,18 @@ def rename_segment(segment: Segment, *, name: str, description: str, by: trail.A
         return stored
     if name != stored.name:
         refuse_taken(stored, name)
-    old_name, is_renamed = stored.name, name != stored.name
-    is_described = description != stored.description
+    changes: dict[str, list[str | None]] = {}
+    if name != stored.name:
+        changes["name"] = [stored.name, name]
+    if description != stored.description:
+        changes["description"] = [None, "changed"]
     stored.name, stored.description = name, description
     stored.save(update_fields=["name", "description"])
     trail.record(
-        "segment.renamed" if is_renamed else "segment.described",
+        "segment.renamed" if "name" in changes else "segment.described",
         by=by,
         target=("segment", stored.pk),
-        details={
-            "old_name": old_name,
-            "new_name": name,
-            "description_changed": is_described,
-        },
+        details={"changes": changes},
     )
     return stored
 

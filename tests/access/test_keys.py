@@ -117,6 +117,7 @@ def test_both_keys_work_until_the_overlap_ends() -> None:
     details = json.loads(entries[0].details)
     assert details["rotated_to"] == new.pk
     assert details["old_expires_at"] == old.expiry_date.isoformat()
+    assert details["changes"] == {"expires_at": [None, old.expiry_date.isoformat()]}
     assert new_secret[13:] not in entries[0].details
 
 
@@ -195,9 +196,10 @@ def test_the_command_rotates_a_key() -> None:
 def test_the_command_revokes_a_key_once() -> None:
     key, secret = make_key(scopes=[Scope.MODELS_READ])
 
-    with one_entry(action="api_key.revoked", actor_kind="command", target_id=key.pk):
-        call_command("revoke_api_key", key.pk, stdout=StringIO())
-        call_command("revoke_api_key", key.pk, stdout=StringIO())
+    for outcome in ("succeeded", "refused"):
+        with one_entry(action="api_key.revoked", outcome=outcome, target_id=key.pk) as entries:
+            call_command("revoke_api_key", key.pk, stdout=StringIO())
+        assert entries[0].actor_kind == "command"
 
     problem_of(Client(headers={"X-API-Key": secret}).get("/models"), status=401, code="invalid-key")
 
@@ -206,10 +208,10 @@ def test_the_command_revokes_a_key_once() -> None:
 def test_a_command_given_the_key_itself_does_not_repeat_it(command: str) -> None:
     _, secret = make_key(scopes=[])
 
-    with pytest.raises(CommandError) as refusal:
+    with one_entry(outcome="refused") as entries, pytest.raises(CommandError) as refusal:
         call_command(command, secret, stdout=StringIO())
 
-    assert secret not in str(refusal.value)
+    assert secret not in str(refusal.value) + entries[0].details + entries[0].target_id
 
 
 @pytest.mark.parametrize("hours", ["-1", "1000000", "soon"])

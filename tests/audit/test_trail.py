@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.core.management import CommandError
+from django.db import DatabaseError, transaction
 from django.test import Client
+from django.urls import reverse
 
 from audit import trail
 from audit.models import AuditEntry
 from audit.trail import MAX_DETAILS, Actor, canonical_json
-from monitoring.models import DriftReport
-from segments.models import Assignment, Customer
+from monitoring.models import MonitoringPolicy
+from tests.audit.admin_acts import Scene
+from tests.audit.command_runs import RUNS, Place, carry_out, sealing_files
+from tests.audit.no_entries import all_rows, no_entries
 from tests.expectations import problem_of
 from tests.factories import TrainedModels, make_records
+from tests.monitoring.test_admin import make_report
+from tests.staff import superuser
 
 CALLS = [
     ("GET", "/models"),
@@ -34,58 +42,69 @@ def call(client: Client, method: str, path: str) -> Any:
     return client.generic(method, path, body, content_type="application/json")
 
 
-def stored() -> tuple[Any, ...]:
-    return (
-        list(Customer.objects.values_list()),
-        list(Assignment.objects.order_by("version_id", "customer_id").values_list()),
-        DriftReport.objects.count(),
-        AuditEntry.objects.count(),
-    )
-
-
-def refuse_entries() -> list[str]:
-    if connection.vendor == "sqlite":
-        return [
-            "CREATE TRIGGER refuse_entries BEFORE INSERT ON audit_auditentry "
-            "BEGIN SELECT RAISE(ABORT, 'no space'); END"
-        ]
-    return [
-        "CREATE FUNCTION refuse_entries() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'no space'; END $$",
-        "CREATE TRIGGER refuse_entries BEFORE INSERT ON audit_auditentry "
-        "FOR EACH ROW EXECUTE FUNCTION refuse_entries()",
-    ]
-
-
-def allow_entries() -> list[str]:
-    if connection.vendor == "sqlite":
-        return ["DROP TRIGGER refuse_entries"]
-    return ["DROP FUNCTION refuse_entries() CASCADE"]
-
-
-def execute(statements: list[str]) -> None:
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
+GOES_ON = {"train_model", "verify_audit"}
+"""A training is a job, with rows before its end; a verification says its verdict all the same."""
 
 
 def test_what_cannot_be_recorded_is_not_done(
     transactional_db: None, trained: TrainedModels, api: Client
 ) -> None:
-    before = stored()
-    execute(refuse_entries())
+    MonitoringPolicy.current()  # whoever asks first makes it, with its defaults
+    before = all_rows()
 
-    try:
+    with no_entries():
         answers = [
             call(client, method, path) for method, path in CALLS for client in (api, Client())
         ]
         answers.append(api.post("/predict/kmeans", [{}], content_type="application/json"))
-    finally:
-        execute(allow_entries())
 
     for answer in answers:
         problem_of(answer, status=503, code="audit-unavailable")
-    assert stored() == before
+    assert all_rows() == before
+
+
+def test_neither_is_what_is_refused_or_taken_away_in_the_admin(
+    transactional_db: None, trained: TrainedModels
+) -> None:
+    report = make_report(trained, factor=1.0)
+    client, stranger = superuser(), Client(raise_request_exception=False)
+    client.raise_request_exception = False
+    before = all_rows()
+
+    with no_entries():
+        answers = [
+            stranger.post("/admin/login/", {"username": "root", "password": "wrong"}),
+            client.get(reverse("admin:monitoring_driftreport_export")),
+            client.get(reverse("admin:monitoring_driftreport_json", args=[report.pk])),
+        ]
+
+    assert [answer.status_code for answer in answers] == [500] * len(answers)
+    assert all_rows() == before
+
+
+def test_neither_is_what_a_command_was_to_do(
+    transactional_db: None,
+    trained: TrainedModels,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    MonitoringPolicy.current()
+    changed, done = [], []
+
+    for name in sorted(RUNS.keys() - GOES_ON):
+        with monkeypatch.context() as patch:
+            place = Place(Scene(trained, trained.kmeans), tmp_path, patch)
+            sealing_files(place)
+            RUNS[name].around(place)
+            arguments = RUNS[name].prepare(place)
+            before = all_rows()
+            with no_entries(), suppress(DatabaseError, CommandError):
+                carry_out(name, *arguments)
+                done.append(name)
+            if all_rows() != before:
+                changed.append(name)
+
+    assert (changed, done) == ([], [])
 
 
 @pytest.mark.django_db

@@ -61,9 +61,10 @@ def test_the_list_leads_to_the_one_policy(db: None) -> None:
     )
 
 
-def test_a_change_names_its_fields_in_one_entry(db: None) -> None:
+def test_a_change_leaves_the_values_before_and_after_in_one_entry(db: None) -> None:
     client = staff(VIEW, CHANGE)
     sent = form_of(client, interval_hours=6, floor_missing=0.1)
+    stored = MonitoringPolicy.current()
     before = last_entry_id()
 
     response = client.post(page_url(), sent)
@@ -73,7 +74,10 @@ def test_a_change_names_its_fields_in_one_entry(db: None) -> None:
     assert (policy.interval_hours, policy.floor_missing) == (6, 0.1)
     (entry,) = entries_after(before)
     assert entry.action == "monitoring_policy.changed"
-    assert len(json.loads(entry.details)["changed"]) == 2
+    assert json.loads(entry.details)["changes"] == {
+        "interval_hours": [stored.interval_hours, 6],
+        "floor_missing": [stored.floor_missing, 0.1],
+    }
 
 
 def test_saving_does_not_undo_what_the_monitor_wrote_meanwhile(

@@ -113,6 +113,8 @@ NONSENSE = {
     "WEBHOOK_SECRET": "very-secret",
     "DRIFT_THRESHOLD": "5",
     "MONITORING_INTERVAL": "0",
+    "AUDIT_SEAL_SECONDS": "-1",
+    "AUDIT_HEAD_MAIL": "daily",
     "CHANGES_KEPT_DAYS": "0",
     "GATE_MAX_MOVED_SHARE": "1.5",
     "GATE_MAX_NOISE_SHARE": "none",
@@ -121,7 +123,8 @@ NONSENSE = {
     "JOB_LOST_AFTER_SECONDS": "1",
 }
 ANY_TEXT = {"API_HOST", "ALLOWED_HOSTS", "API_CONFIG", "SMTP_SERVER", "SMTP_USERNAME",
-            "SMTP_PASSWORD"}  # fmt: skip
+            "SMTP_PASSWORD", "AUDIT_KEY_FILE", "AUDIT_PUBLIC_KEYS",
+            "AUDIT_ANCHOR_FILE"}  # fmt: skip
 
 
 def test_the_table_of_nonsense_is_complete() -> None:

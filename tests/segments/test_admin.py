@@ -334,7 +334,10 @@ def test_renaming_keeps_the_old_name_in_one_entry(trained: TrainedModels) -> Non
     (entry,) = entries_after(before)
     details = json.loads(entry.details)
     assert (entry.action, entry.target_id) == ("segment.renamed", str(segment.pk))
-    assert (details["old_name"], details["new_name"]) == (segment.name, "Loyal")
+    assert details["changes"] == {
+        "name": [segment.name, "Loyal"],
+        "description": [None, "changed"],
+    }
 
 
 def test_a_new_description_is_no_new_name(trained: TrainedModels) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from audit.models import AuditEntry
+from audit.models import AuditEntry, AuditLeaf
 from modelregistry.models import ModelVersion
 from monitoring.drift_check import CheckTerms, check_drift
 from monitoring.models import DriftInput
@@ -21,6 +22,7 @@ from segments.customer_digests import customer_digest
 from segments.customers import upsert_customers
 from segments.erasure import UnknownCustomer
 from segments.models import Assignment, Customer, Erasure
+from tests.audit.sealed_trail import sealed_trail
 from tests.erasing import erased, predictions
 from tests.expectations import one_entry
 from tests.factories import (
@@ -52,6 +54,25 @@ def test_what_the_trail_held_before_is_untouched(trained: TrainedModels) -> None
     after = list(AuditEntry.objects.order_by("pk").values_list())
     assert before and after[: len(before)] == before
     assert len(after) == len(before) + 1
+
+
+def test_a_sealed_trail_still_verifies_after_an_erasure(
+    trained: TrainedModels, tmp_path: Path
+) -> None:
+    with sealed_trail(tmp_path) as stored:
+        stored.seal()
+        ids = list(AuditLeaf.objects.order_by("entry_id").values_list("entry_id", "hash"))
+
+        erased(*(record["customer_id"] for record in trained.records[:3]))
+        stored.seal()
+
+        assert (
+            list(AuditLeaf.objects.order_by("entry_id").values_list("entry_id", "hash"))[: len(ids)]
+            == ids
+        )
+        assert stored.is_clean()
+        found = stored.verified()
+        assert (found.n_leaves, found.n_unsealed) == (AuditEntry.objects.count(), 0)
 
 
 def test_a_row_that_another_customer_has_too_stays_until_they_go(trained: TrainedModels) -> None:

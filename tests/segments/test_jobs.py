@@ -132,17 +132,20 @@ def test_what_cannot_be_trained_is_named_before_anything_is_queued(
 ) -> None:
     before = last_entry_id(), TrainingJob.objects.count()
 
-    for door in (
-        lambda: queue_training(request_, by=BY),
-        lambda: train_now(
-            request_, directory=settings.MODEL_DIR, by=BY, on_progress=lambda share, step: None
-        ),
-    ):
-        with pytest.raises(InvalidRequest) as refused:
-            door()
-        assert [problem.path for problem in refused.value.problems] == paths
+    with pytest.raises(InvalidRequest) as queued:
+        queue_training(request_, by=BY)
 
     assert (last_entry_id(), TrainingJob.objects.count()) == before
+    with (
+        one_entry(action="model_version.trained", outcome="refused"),
+        pytest.raises(InvalidRequest) as trained_now,
+    ):
+        train_now(
+            request_, directory=settings.MODEL_DIR, by=BY, on_progress=lambda share, step: None
+        )
+    assert TrainingJob.objects.count() == before[1]
+    for refused in (queued, trained_now):
+        assert [problem.path for problem in refused.value.problems] == paths
 
 
 @pytest.mark.parametrize("n_customers", [0, 1, 9])

@@ -27,7 +27,7 @@ from typing import Any
 
 import psycopg
 
-from segmentation_project.management.commands.serve import gunicorn_command
+from segmentation_project.processes import gunicorn_command
 
 PROJECT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
@@ -129,6 +129,7 @@ def make_installation(directory: Path, **variables: str) -> Installation:
             "RATE_LIMIT": UNLIMITED,
             "ALERT_EMAIL": "",
             "SMTP_SERVER": "",
+            "AUDIT_HEAD_MAIL": "false",
             "TRUSTED_PROXY_COUNT": "",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",

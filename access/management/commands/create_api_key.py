@@ -9,9 +9,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive, make_aware
 
-from access.keys import create_key
+from access.keys import CREATED, create_key
 from access.scopes import Scope
 from audit import trail
+from audit.refusals import refusals_recorded
 
 
 class Command(BaseCommand):
@@ -34,14 +35,16 @@ class Command(BaseCommand):
                 raise CommandError("--expires must be a moment such as 2030-01-31T00:00:00")
             if is_naive(expires_at):
                 expires_at = make_aware(expires_at)
+        by = trail.Actor.command("create_api_key")
         try:
-            key, secret = create_key(
-                name=options["name"],
-                scopes=options["scopes"],
-                rate=options["rate"],
-                expires_at=expires_at,
-                by=trail.Actor.command("create_api_key"),
-            )
+            with refusals_recorded(CREATED, ValidationError, by=by, target=("api_key", "")):
+                key, secret = create_key(
+                    name=options["name"],
+                    scopes=options["scopes"],
+                    rate=options["rate"],
+                    expires_at=expires_at,
+                    by=by,
+                )
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from error
         self.stdout.write(f"{key.name} ({key.prefix}), scopes: {', '.join(key.scopes) or 'none'}")

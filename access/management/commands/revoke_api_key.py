@@ -6,9 +6,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from access.keys import revoke
+from access.keys import REVOKED, revoke
 from access.models import ApiKey
 from audit import trail
+from audit.refusals import record_refusal
 
 
 class Command(BaseCommand):
@@ -18,11 +19,13 @@ class Command(BaseCommand):
         parser.add_argument("prefix", help="the 8 characters that the list of keys shows")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        by = trail.Actor.command("revoke_api_key")
         key = ApiKey.objects.filter(pk=options["prefix"]).first()
         if key is None:
+            record_refusal(REVOKED, "unknown-key", by=by, target=("api_key", ""))
             raise CommandError("There is no key with this prefix.")
-        if key.revoked:
+        if not revoke(key, by=by):
+            record_refusal(REVOKED, "already-revoked", by=by, target=("api_key", key.pk))
             self.stdout.write(f"{key.name} ({key.pk}) was revoked before.")
             return
-        revoke(key, by=trail.Actor.command("revoke_api_key"))
         self.stdout.write(f"{key.name} ({key.pk}) is revoked.")

@@ -7,9 +7,10 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from access.keys import MAX_OVERLAP_HOURS, OVERLAP_HOURS, rotate
+from access.keys import MAX_OVERLAP_HOURS, OVERLAP_HOURS, ROTATED, rotate
 from access.models import ApiKey
 from audit import trail
+from audit.refusals import record_refusal, refusals_recorded
 
 
 class Command(BaseCommand):
@@ -27,12 +28,14 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        by = trail.Actor.command("rotate_api_key")
         key = ApiKey.objects.filter(pk=options["prefix"]).first()
         if key is None:
+            record_refusal(ROTATED, "unknown-key", by=by, target=("api_key", ""))
             raise CommandError("There is no key with this prefix.")
-        by = trail.Actor.command("rotate_api_key")
         try:
-            new, secret = rotate(key, by=by, overlap_hours=options["overlap"])
+            with refusals_recorded(ROTATED, ValidationError, by=by, target=("api_key", key.pk)):
+                new, secret = rotate(key, by=by, overlap_hours=options["overlap"])
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from error
         key.refresh_from_db()

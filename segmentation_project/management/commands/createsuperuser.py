@@ -6,9 +6,13 @@ from typing import Any
 
 from django.contrib.auth.management.commands import createsuperuser
 from django.contrib.auth.models import User, UserManager
+from django.core.management.base import CommandError
 from django.db import transaction
 
 from audit import trail
+from audit.refusals import refusals_recorded
+
+ACTION = "user.created"
 
 
 class RecordingUserManager(UserManager[User]):
@@ -24,7 +28,7 @@ class RecordingUserManager(UserManager[User]):
         with transaction.atomic(using=self.db):
             user = super().create_superuser(username, email, password, **extra_fields)
             trail.record(
-                "user.created",
+                ACTION,
                 by=trail.Actor.command("createsuperuser"),
                 target=("user", user.get_username()),
                 details={"is_superuser": True},
@@ -52,3 +56,8 @@ class Command(createsuperuser.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.UserModel = RecordedUsers()  # type: ignore[assignment]  # it answers alike
+
+    def handle(self, *args: Any, **options: Any) -> str | None:
+        by = trail.Actor.command("createsuperuser")
+        with refusals_recorded(ACTION, CommandError, by=by, target=("user", "")):
+            return super().handle(*args, **options)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connection
+
+from audit import trail
+from segmentation_project.processes import gunicorn_command, kill_group, start, stop_all
+from segmentation_project.started import record_start
 
 POLL_SECONDS = 0.2
-PR_SET_PDEATHSIG = 1
-"""prctl(2): the signal a process gets when its parent ends."""
 RESTART_SECONDS = 5.0
 """From one start of a process to the next, so that one that cannot start does not spin."""
-STOP_SECONDS = 35.0
-"""A little more than gunicorn's graceful timeout; then what still runs is killed."""
 
 
 class Command(BaseCommand):
@@ -29,6 +26,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         check_port(settings.API_HOST, settings.API_PORT)
+        try:
+            record_start(by=trail.Actor.command("serve"))
+        except DatabaseError as error:
+            raise CommandError(f"The start cannot be recorded: {error}") from error
+        connection.close()  # what is started below has its own
         stopping = False
 
         def stop(number: int, frame: Any) -> None:
@@ -57,17 +59,6 @@ class Command(BaseCommand):
         self.stdout.write("Stopped.")
 
 
-def gunicorn_command() -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        "--config",
-        "python:segmentation_project.gunicorn_conf",
-        "segmentation_project.wsgi:application",
-    ]
-
-
 class Restarted:
     """A management command beside the server, which is started again when it ends."""
 
@@ -86,37 +77,6 @@ class Restarted:
     def restart(self) -> None:
         kill_group(self.process)
         self.begin()
-
-
-def start(*command: str) -> subprocess.Popen[bytes]:
-    """A process in a group of its own, so that Ctrl-C reaches it through us and only once."""
-    return subprocess.Popen(
-        command, cwd=settings.BASE_DIR, start_new_session=True, preexec_fn=end_with_parent
-    )
-
-
-def end_with_parent() -> None:
-    """Where the kernel can (Linux): stop when the parent is killed without a chance to say so."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def stop_all(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
-    for process in processes:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(max(deadline - time.monotonic(), 0.1))
-        kill_group(process)
-        process.wait()
-
-
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of the process and of those it started."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def check_port(host: str, port: int) -> None:

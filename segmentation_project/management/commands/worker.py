@@ -11,6 +11,8 @@ from django.core.management.base import BaseCommand
 from django_q import cluster
 from django_q.tasks import async_task
 
+from audit import trail
+
 logger = logging.getLogger(__name__)
 
 
@@ -36,6 +38,7 @@ class Command(BaseCommand):
     help = "Run background jobs until Ctrl-C; manage.py serve runs this beside the server."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        trail.record("worker.started", by=trail.Actor.command("worker"))
         cluster.Sentinel = Sentinel
         options_of_task = {"save": False, "ack_failure": True}
         async_task("segments.jobs.look_after_jobs", q_options=options_of_task)

@@ -9,14 +9,19 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from audit import trail
+from audit.refusals import refusals_recorded
 from modelregistry.artifacts import DamagedArtifact
+from segments.customer_digests import customer_digest
 from segments.erasure import (
+    ERASED,
     ErasureConflict,
     UnknownCustomer,
     erase,
     receipt_of,
     receipt_words,
 )
+
+REFUSALS = (UnknownCustomer, ErasureConflict, DamagedArtifact)
 
 
 class Command(BaseCommand):
@@ -27,15 +32,18 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the receipt as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        by = trail.Actor.command("erase_customer")
+        digest = customer_digest(options["customer_id"], secret=settings.SECRET_KEY)
         try:
-            erasure = erase(
-                [options["customer_id"]],
-                by=trail.Actor.command("erase_customer"),
-                directory=settings.MODEL_DIR,
-                secret=settings.SECRET_KEY,
-                elsewhere=settings.ERASED_ELSEWHERE,
-            )
-        except (UnknownCustomer, ErasureConflict, DamagedArtifact) as error:
+            with refusals_recorded(ERASED, *REFUSALS, by=by, target=("customer", digest)):
+                erasure = erase(
+                    [options["customer_id"]],
+                    by=by,
+                    directory=settings.MODEL_DIR,
+                    secret=settings.SECRET_KEY,
+                    elsewhere=settings.ERASED_ELSEWHERE,
+                )
+        except REFUSALS as error:
             raise CommandError(str(error)) from error
         receipt = receipt_of(erasure)
         if options["json"]:

@@ -10,7 +10,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from audit import trail
-from modelregistry.activation import ActivationConflict, ActivationRefused
+from audit.refusals import refusals_recorded
+from modelregistry.activation import ACTIVATED, ActivationConflict, ActivationRefused
 from modelregistry.artifacts import DamagedArtifact
 from modelregistry.models import ModelType, ModelVersion
 from modelregistry.training import TrainingRequest, TrainingStopped
@@ -19,6 +20,7 @@ from segments.gates import GateLimits
 from segments.jobs import train_now
 from segments.progress import progress_bar
 
+REFUSALS = (ActivationRefused, ActivationConflict, DamagedArtifact)
 INTERRUPTED = 130
 """The exit status of what Ctrl-C ended."""
 
@@ -80,17 +82,19 @@ class Command(BaseCommand):
             self.stdout.write(f"Degenerate: {version.degenerate_reason}")
 
     def activate(self, version: ModelVersion, *, by: trail.Actor, reason: str, force: bool) -> None:
+        target = ("model_version", str(version))
         try:
-            activate(
-                version,
-                reason=reason,
-                by=by,
-                at=timezone.now(),
-                directory=settings.MODEL_DIR,
-                limits=GateLimits(**settings.GATE_LIMITS),
-                force=force,
-            )
-        except (ActivationRefused, ActivationConflict, DamagedArtifact) as error:
+            with refusals_recorded(ACTIVATED, *REFUSALS, by=by, target=target):
+                activate(
+                    version,
+                    reason=reason,
+                    by=by,
+                    at=timezone.now(),
+                    directory=settings.MODEL_DIR,
+                    limits=GateLimits(**settings.GATE_LIMITS),
+                    force=force,
+                )
+        except REFUSALS as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"{version} is active.")
 
