@@ -36,7 +36,7 @@ def _condition(channel: Channel, *, is_set: bool, at: datetime) -> Condition:
         level=Level.ALARM if found else Level.OK,
         title=f"{channel.label}: alerts are not delivered",
         summary=(
-            f"{len(found):,} {messages} about alerts did not get through by {channel.value}{since}."
+            f"{len(found):,} {messages} did not get through by {channel.value}{since}."
             f" {found[-1].error if found else ''}"
         ),
         advice=(

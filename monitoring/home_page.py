@@ -16,6 +16,7 @@ from monitoring.schedule import problem_of
 N_WORST = 3
 WORST_FIRST = (
     AlertKind.DAMAGED_ARTIFACT,
+    AlertKind.SEALING,
     AlertKind.DRIFT,
     AlertKind.QUALITY,
     AlertKind.TRAINING_FAILED,
@@ -24,8 +25,8 @@ WORST_FIRST = (
     AlertKind.DELIVERY,
     AlertKind.TRAINING_OVERDUE,
 )
-"""A wrong or missing answer before a doubtful one, before what nobody hears of, before one that
-grows old."""
+"""A wrong or missing answer, and a trail that nobody vouches for, before a doubtful answer, before
+what nobody hears of, before one that grows old."""
 
 
 def context(request: HttpRequest) -> dict[str, Any]:

@@ -189,6 +189,7 @@ class AlertKind(models.TextChoices):
     DAMAGED_ARTIFACT = "damaged_artifact", "Damaged artifact"
     CHECK_FAILED = "check_failed", "Check failed"
     DELIVERY = "delivery", "Alerts not delivered"
+    SEALING = "sealing", "Audit trail not sealed"
 
 
 class AlertState(models.TextChoices):

@@ -141,10 +141,9 @@ def mark_told(told: Mapping[Channel, Sequence[Alert]], *, at: datetime) -> None:
 
 
 def queue_mail(alerts: Sequence[Alert], *, at: datetime, channels: Channels) -> Notification:
-    domain = channels.mail_from.rpartition("@")[2].rstrip("> ") or "localhost"
     notification = Notification.objects.create(
         channel=Channel.MAIL,
-        message_id=f"<{uuid.uuid4().hex}@{domain}>",
+        message_id=f"<{uuid.uuid4().hex}@{mail_domain(channels)}>",
         recipient=mail_recipient(channels),
         subject=digest.subject(alerts),
         text=digest.text(alerts, at=at, base_url=channels.base_url),
@@ -169,6 +168,11 @@ def queue_post(alerts: Sequence[Alert], *, at: datetime, channels: Channels) -> 
     )
     notification.alerts.set(alerts)
     return notification
+
+
+def mail_domain(channels: Channels) -> str:
+    """That of the sender, for Message-IDs."""
+    return channels.mail_from.rpartition("@")[2].rstrip("> ") or "localhost"
 
 
 def mail_recipient(channels: Channels) -> str:
@@ -258,7 +262,8 @@ def mail(notification: Notification, *, channels: Channels, seconds: float, at: 
         to=channels.mail_to,
         headers={"Message-ID": notification.message_id, "Auto-Submitted": "auto-generated"},
     )
-    message.attach_alternative(notification.html, "text/html")
+    if notification.html:
+        message.attach_alternative(notification.html, "text/html")
     return smtp.send(message, seconds=seconds)
 
 

@@ -88,6 +88,12 @@ def fresh_limits() -> None:
     caches["ratelimit"].clear()
 
 
+@pytest.fixture(autouse=True)
+def fresh_anchors() -> None:
+    """Each test starts with a trail that was never sealed, and so with no anchors of another."""
+    settings.AUDIT_ANCHOR_FILE.unlink(missing_ok=True)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def flush_may_empty_the_trail() -> Iterator[None]:
     """Django empties tables after a TransactionTestCase, which the trail's triggers refuse."""

@@ -71,6 +71,13 @@ class Migration(migrations.Migration):
                 "verbose_name": "audit seal",
                 "ordering": ["-no"],
                 "default_permissions": ("view",),
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("kind", "pruned")),
+                        fields=["pruned_from"],
+                        name="audit_pruned",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(

@@ -106,7 +106,7 @@ def test_the_alert_is_raised_once_goes_by_the_other_channel_and_is_resolved(db: 
 
     alert = Alert.objects.get()
     assert (alert.kind, alert.key, alert.state) == ("delivery", "delivery:mail", "firing")
-    assert "1 message about alerts did not get through by mail" in alert.summary
+    assert "1 message did not get through by mail" in alert.summary
     assert "The server refuses." in alert.summary
     [told] = alert.notifications.all()
     assert told.channel == "webhook"

@@ -26,12 +26,16 @@ from django.utils import timezone
 
 from access import idempotency
 from audit import trail
+from audit.sealer import Sealer, SealingFiles
+from audit.sealing import SealingRefused
+from audit.sealing_key import KeyRefused
 from monitoring import outbox, schedule, thinning, upkeep
 from monitoring.artifact_watch import ArtifactWatch
 from monitoring.check_lock import is_running
 from monitoring.drift_check import CheckTerms
+from monitoring.head_mail import queue_head_mail
 from monitoring.models import MonitoringPolicy
-from segmentation_project.management.commands.serve import end_with_parent
+from segmentation_project.processes import end_with_parent
 from segments.changes import forget_changes
 
 logger = logging.getLogger(__name__)
@@ -39,6 +43,8 @@ logger = logging.getLogger(__name__)
 TICK_SECONDS = 2.0
 MINUTE, DAY = 60.0, 86_400.0
 DELIVER_WITHIN = timedelta(seconds=16)
+SEAL_WITHIN = timedelta(seconds=1)
+"""A round; what is left of a million entries waits for the next ones."""
 CHECK_LIMIT_SECONDS = 1800.0
 """A check takes seconds; one that takes so long hangs."""
 START_LIMIT = timedelta(minutes=2)
@@ -54,6 +60,7 @@ class Command(BaseCommand):
         stopping = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, frame: stopping.set())
+        trail.record("monitor.started", by=trail.Actor.command("monitor"))
         monitor = Monitor(CheckTerms.of(settings))
         try:
             while not stopping.is_set():
@@ -118,17 +125,24 @@ class Monitor:
         self.terms = terms
         self.watch = ArtifactWatch()
         self.check: Check | None = None
-        self._due = dict.fromkeys(("minute", "day"), 0.0)
+        self.sealer = sealer_of_settings()
+        self._due = dict.fromkeys(("minute", "day", "seal"), 0.0)
 
     def tick(self, clock: float) -> None:
         """One round; a task that fails is logged and tried again in its next round."""
         close_old_connections()
         self._attempt(self.look_after_check)
         self._attempt(self.begin_check)
+        if self.sealer is not None and (
+            self.sealer.is_catching_up
+            or self._is_time("seal", clock, self.sealer.interval.total_seconds())
+        ):
+            self._attempt(self.seal)
         if self._is_time("minute", clock, MINUTE):
             self._attempt(self.look_at_conditions)
             self._attempt(self.sum_up_serving)
             self._attempt(self.sweep_idempotent_requests)
+            self._attempt(self.mail_head)
         if self._is_time("day", clock, DAY):
             self._attempt(self.thin)
         self._attempt(self.deliver)
@@ -161,7 +175,20 @@ class Monitor:
             self.check = Check()
 
     def look_at_conditions(self, at: datetime) -> None:
-        upkeep.look_at_conditions(self.watch, terms=self.terms, at=at, by=_by())
+        upkeep.look_at_conditions(self.watch, terms=self.terms, at=at, by=_by(), sealer=self.sealer)
+
+    def seal(self, at: datetime) -> None:
+        """What keeps it from sealing is told by the alert of the next look at the conditions."""
+        if self.sealer is None:
+            return
+        try:
+            self.sealer.seal(now=timezone.now, within=SEAL_WITHIN)
+        except (KeyRefused, SealingRefused) as error:
+            logger.error("The audit trail is not sealed: %s", error)
+
+    def mail_head(self, at: datetime) -> None:
+        if settings.AUDIT_HEAD_MAIL:
+            queue_head_mail(at=at, channels=self.terms.channels)
 
     def sum_up_serving(self, at: datetime) -> None:
         upkeep.sum_up_serving(at=at)
@@ -190,6 +217,15 @@ class Monitor:
         except Exception:  # whatever it is, the other tasks and the next round must not miss out
             logger.exception("The monitor's task %s failed", task.__name__)
             connection.close()
+
+
+def sealer_of_settings() -> Sealer | None:
+    """None when somebody else is to seal."""
+    if not settings.AUDIT_SEAL_SECONDS:
+        return None
+    return Sealer(
+        SealingFiles.of(settings), interval=timedelta(seconds=settings.AUDIT_SEAL_SECONDS)
+    )
 
 
 def _by() -> trail.Actor:
