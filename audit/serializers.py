@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from rest_framework import serializers
 
+from access.choices import Choice
 from access.pagination import PageQuery
-from audit.models import AuditEntry
+from audit.entry_words import details_of
+from audit.models import ActorKind, AuditEntry, Outcome
+from audit.search import MAX_PHRASE
 
 
 class AuditQuery(PageQuery):
     actor = serializers.CharField(required=False, max_length=150, help_text="An actor's id.")
+    actor_kind = Choice(choices=ActorKind.values, required=False)
     action = serializers.CharField(
         required=False, max_length=80, help_text="Such as model_version.activated."
     )
+    target_type = serializers.CharField(
+        required=False, max_length=40, help_text="Such as model_version."
+    )
+    target = serializers.CharField(
+        required=False, max_length=200, help_text="A target's id, such as `kmeans 3`."
+    )
+    outcome = Choice(choices=Outcome.values, required=False)
+    request_id = serializers.CharField(
+        required=False, max_length=64, help_text="The X-Request-ID of an answer."
+    )
     since = serializers.DateTimeField(required=False, help_text="Inclusive.")
     until = serializers.DateTimeField(required=False, help_text="Exclusive.")
+    q = serializers.CharField(
+        required=False,
+        max_length=MAX_PHRASE,
+        help_text=(
+            "A phrase, in either case: anywhere in an actor's id, in the label that the actor "
+            "carried last, or in an action; or the whole of a target's id or a request id."
+        ),
+    )
 
 
 class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
@@ -45,8 +66,7 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
         ]
 
     def get_details(self, entry: AuditEntry) -> dict[str, Any]:
-        details: dict[str, Any] = json.loads(entry.details)
-        return details
+        return details_of(entry)
 
 
 class AuditPage(serializers.Serializer):

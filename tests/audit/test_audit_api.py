@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from access.scopes import Scope
-from audit import trail
+from audit import search, trail
 from audit.models import AuditEntry
 from audit.trail import Actor
 from tests.expectations import errors_of, one_entry, problem_of
@@ -78,6 +80,16 @@ def test_reading_is_recorded_once_with_its_count(api: Client, entries: list[Audi
         ({"actor": "even", "action": "tests.counted"}, []),
         ({"actor": "' OR 1=1 --"}, []),
         ({"actor": "nobody"}, []),
+        ({"actor_kind": "system", "target": "4"}, [4]),
+        ({"actor_kind": "user"}, []),
+        ({"target_type": "number", "action": "tests.acted"}, [8, 6, 4, 2, 0]),
+        ({"target_type": "segment", "target": "4"}, []),
+        ({"outcome": "refused"}, []),
+        ({"outcome": "succeeded", "actor": "odd"}, [9, 7, 5, 3, 1]),
+        ({"request_id": "none-of-these"}, []),
+        ({"q": "COUNTED"}, [9, 7, 5, 3, 1]),
+        ({"q": "eve", "action": "tests.counted"}, []),
+        ({"q": "7"}, [7]),
     ],
 )
 def test_filters_narrow(
@@ -112,7 +124,8 @@ def test_a_filter_stays_on_the_next_page(api: Client, entries: list[AuditEntry])
         ("limit", "0"), ("limit", "1001"), ("limit", "abc"), ("cursor", "nonsense"),
         ("cursor", "cD1hYmM="), ("cursor", "\0"), ("since", "yesterday"), ("since", "2026-02-31"),
         ("until", "9999999999"), ("actor", "\0"), ("actor", "x" * 151), ("action", "x" * 81),
-        ("order_by", "id"),
+        ("order_by", "id"), ("actor_kind", "robot"), ("outcome", "ok"), ("target", ""),
+        ("target_type", "x" * 41), ("request_id", "x" * 65), ("q", "\0"), ("q", "x" * 201),
     ],
 )  # fmt: skip
 def test_a_query_that_makes_no_sense_is_refused(api: Client, parameter: str, value: str) -> None:
@@ -121,6 +134,54 @@ def test_a_query_that_makes_no_sense_is_refused(api: Client, parameter: str, val
 
     body = problem_of(response, status=400, code="invalid-parameter")
     assert {pointer for pointer, _ in errors_of(body)} == {f"#/{parameter}"}
+
+
+def test_a_cursor_of_other_filters_is_refused(api: Client, entries: list[AuditEntry]) -> None:
+    link = api.get("/audit/logs?limit=2&actor=even").json()["next"]
+
+    response = api.get(link.replace("actor=even", "actor=odd"))
+
+    body = problem_of(response, status=400, code="invalid-parameter")
+    assert errors_of(body) == [("#/cursor", "invalid-cursor")]
+    assert len(api.get(link.replace("limit=2", "limit=1")).json()["results"]) == 1
+
+
+def test_a_phrase_that_says_too_little_is_refused(
+    api: Client, entries: list[AuditEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MAX_NAMES", 1)
+
+    body = problem_of(api.get("/audit/logs?q=tests"), status=400, code="invalid-parameter")
+
+    assert errors_of(body) == [("#/q", "too-many-names")]
+
+
+def test_previous_leads_back(api: Client, entries: list[AuditEntry]) -> None:
+    first = api.get("/audit/logs?limit=2&actor=even").json()
+    second = api.get(first["next"]).json()
+
+    assert api.get(second["previous"]).json()["results"] == first["results"]
+    assert first["previous"] is None
+
+
+def test_pages_cost_the_same_at_any_depth(api: Client, entries: list[AuditEntry]) -> None:
+    """By the number of statements; benchmarks/audit_reading.py has the times."""
+    url, counts = "/audit/logs?limit=2&q=even", []
+    while url:
+        with CaptureQueriesContext(connection) as queries:
+            url = api.get(url).json()["next"]
+        counts.append(len(queries))
+
+    assert len(counts) == 3 and len(set(counts)) == 1
+
+
+def test_damaged_details_do_not_hide_the_others(api: Client, entries: list[AuditEntry]) -> None:
+    AuditEntry(at=timezone.now(), actor_kind="system", action="x", details="{", outcome="").insert()
+
+    rows = api.get("/audit/logs").json()["results"]
+
+    assert rows[0]["details"] == {"unreadable": "{"}
+    assert len(rows) == 11
 
 
 def test_an_entry_for_each_kind_of_call(api: Client) -> None:

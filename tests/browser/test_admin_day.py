@@ -158,8 +158,23 @@ def test_a_day_from_import_to_roll_back(page: Page, tmp_path: Path) -> None:
     expect(page.locator("body")).to_contain_text("kmeans 1")
     page.goto("/admin/modelregistry/activation/")
     expect(page.locator("#result_list tbody tr")).to_have_count(3)
+    read_the_trail(page, version_page)
+
+
+def read_the_trail(page: Page, version_page: str) -> None:
+    """What an auditor does: look for somebody, follow an entry and a timeline, take a file."""
     page.goto("/admin/audit/auditentry/?q=browser&action=segment.renamed")
     expect(page.locator("#result_list tbody tr")).to_have_count(1)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export these as CSV").click()
+    assert "segment.renamed" in Path(download.value.path()).read_text()
+    page.locator("#result_list tbody tr").first.get_by_role("link").first.click()
+    expect(page.get_by_role("heading", name="Seal")).to_be_visible()
+    assert_fits(page)
+    page.goto(version_page)
+    page.get_by_role("link", name="Timeline").click()
+    expect(page.locator(".seg-timeline")).to_contain_text("model_version.activated")
+    assert_fits(page)
 
 
 @pytest.mark.parametrize("width", [1280, 390])
