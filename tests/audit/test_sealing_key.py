@@ -80,6 +80,7 @@ def test_a_key_that_others_reach_is_refused(files: tuple[Path, Path], mode: int)
         (RSA_PRIVATE, "none for Ed25519"),
         (public_pem(ED25519.public_key()), "no private key"),
     ],
+    ids=["empty", "text", "half", "encrypted", "RSA", "public"],  # keys differ from run to run
 )
 def test_what_is_no_private_key_is_refused(
     files: tuple[Path, Path], content: bytes, words: str
