@@ -19,19 +19,19 @@ from audit.models import AuditEntry, Outcome
 
 TABLE = AuditEntry._meta.db_table
 LOOKUPS: Mapping[str, str] = {
-    "actor": "actor_id",
-    "actor_kind": "actor_kind",
-    "action": "action",
-    "target_type": "target_type",
+    "request_id": "request_id",
     "target": "target_id",
     "outcome": "outcome",
-    "request_id": "request_id",
+    "actor": "actor_id",
+    "action": "action",
+    "target_type": "target_type",
+    "actor_kind": "actor_kind",
     "since": "at__gte",
     "until": "at__lt",
 }
-"""What each filter is called by those who ask, and its lookup."""
-MAX_COUNTED = 1_000
-"""Entries that are counted to tell which of several filters is the rarest."""
+"""What each filter is called by those who ask, and its lookup; the rarest first, as a rule."""
+MAX_COUNTED = 10_000
+"""Entries that are counted to tell which of several filters is the rarest; a millisecond."""
 
 
 def matching(given: Mapping[str, Any]) -> QuerySet[AuditEntry]:
