@@ -23,10 +23,11 @@ test: $(VENV)/installed ## Run the tests; needs no service
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto
 
 test-long: $(VENV)/installed ## Every real table as it is, drift by chance, killed workers: minutes more
-	RETRAININGS=1 SYSTEM_TABLES=all DRIFT_DRAWS=all SYSTEM_KILLS=2 $(BIN)/python -m pytest -n auto --dist load \
+	RETRAININGS=1 SYSTEM_TABLES=all DRIFT_DRAWS=all SYSTEM_KILLS=2 SYSTEM_AUDIT_KILLS=3 $(BIN)/python -m pytest -n auto --dist load \
 		tests/test_retraining.py \
 		tests/test_journey.py::test_a_real_table_is_imported_trained_and_served \
 		tests/system/test_make_run.py::test_each_real_table_ends_with_two_active_models \
+		tests/system/test_audit_crash.py \
 		tests/system/test_worker.py::test_an_idle_worker_that_lost_a_process_is_replaced \
 		tests/ml/test_clusterers.py::test_training_customers_keep_their_core_and_noise_labels_on_every_benchmark_set \
 		tests/ml/test_drift.py::test_false_alarms_keep_the_promised_level_on_simulated_customers \

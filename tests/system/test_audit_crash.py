@@ -30,7 +30,7 @@ from tests.system.server import (
     wait_until_ready,
 )
 
-N_KILLS = int(os.environ.get("SYSTEM_AUDIT_KILLS", "3"))
+N_KILLS = int(os.environ.get("SYSTEM_AUDIT_KILLS", "1"))
 N_CLIENTS = 8
 N_SEALS = 2
 """In each round before the kill, so that it falls among requests and seals."""
