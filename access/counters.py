@@ -122,11 +122,24 @@ class SQLiteCounterCache(BaseCache):
                 check_same_thread=False,  # the one that closes it may be another
                 factory=OwnConnection,
             )
-            connection.execute("PRAGMA journal_mode=WAL")
+            use_write_ahead_log(connection)
             connection.execute("PRAGMA synchronous=OFF")
             connection.execute(SCHEMA)
             self._local.connection = connection
         return connection
+
+
+def use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Wait as any other statement would: SQLite gives up at once when others read a new file."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
 
 
 class RedisCounterCache(RedisCache):

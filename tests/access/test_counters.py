@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from redis.retry import Retry
 
 from access.counters import PURGE_EVERY, RedisCounterCache, SQLiteCounterCache
 
+N_NEW_FILES = 60
 N_THREADS, N_EACH, N_PROCESSES = 8, 50, 3
 
 
@@ -164,6 +166,26 @@ def test_after_a_while_one_request_tries_redis_again_and_the_others_do_not_wait(
 
     assert tried_again == 1
     assert [cache.get(name), RedisCounterCache._left_alone_until] == [7, 0.0]
+
+
+def test_processes_that_open_a_new_file_at_once_wait_for_each_other(
+    tmp_path: Path, name: str
+) -> None:
+    program = (
+        "import sys, time; from django.conf import settings; settings.configure()\n"
+        "from access.counters import SQLiteCounterCache\n"
+        f"for number in range({N_NEW_FILES}):\n"
+        "    while time.time() < float(sys.argv[2]) + number / 100: pass\n"
+        f"    SQLiteCounterCache(f'{{sys.argv[1]}}/{{number}}.db', {{}}).add({name!r}, 1, 60)"
+    )
+    begin = str(time.time() + 1.5)  # when all of them have started
+
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program, tmp_path, begin], cwd=settings.BASE_DIR)
+        for _ in range(N_PROCESSES)
+    ]
+
+    assert [process.wait(60) for process in processes] == [0] * N_PROCESSES
 
 
 def test_two_caches_share_one_file(tmp_path: Path, name: str) -> None:
