@@ -3,6 +3,9 @@
 On entries, leaves and seals they refuse UPDATE, DELETE, an INSERT over an existing row (REPLACE)
 and TRUNCATE. One DELETE passes: of entries, and then leaves, of seals that a seal of the kind
 `pruned` names. That such a seal is signed the triggers cannot tell; `verify_audit` can.
+
+On SQLite they also refuse what PostgreSQL's types and rights keep out: an entry whose moment is
+none, and an id that is not the next one.
 """
 
 from __future__ import annotations
@@ -10,8 +13,10 @@ from __future__ import annotations
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 ENTRIES, LEAVES, SEALS = "audit_auditentry", "audit_auditleaf", "audit_auditseal"
-KEYS = {ENTRIES: "id", LEAVES: "entry_id", SEALS: "no"}
+KEYS = {ENTRIES: ["id"], LEAVES: ["entry_id", "seal_no, position"], SEALS: ["no"]}
+"""The columns of each unique key by table."""
 REFUSAL = "the audit trail is append-only"
+MISFIT = "the audit trail takes no row of such an id or moment"
 PRUNED_SEAL = f"SELECT 1 FROM {SEALS} s WHERE s.kind = 'pruned'"
 MAY_GO = {
     ENTRIES: f"""EXISTS ({PRUNED_SEAL} AND (SELECT l.seal_no FROM {LEAVES} l
@@ -22,23 +27,44 @@ MAY_GO = {
 }
 """What a row must be for its deletion to pass."""
 POSTGRESQL_EVENTS = ("delete", "update", "truncate")
+NEXT_ID = f"""NOT EXISTS (SELECT 1 FROM {ENTRIES} WHERE id > NEW.id)
+        AND (EXISTS (SELECT 1 FROM {ENTRIES} WHERE id = NEW.id - 1) OR NEW.id - 1 =
+        (SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = '{ENTRIES}'))"""
+"""Of an entry just inserted on SQLite, which counts the statement into the sequence at its end."""
+MOMENT = """NEW.at = strftime('%Y-%m-%d %H:%M:%S', substr(NEW.at, 1, 19), '+0 days')
+        || substr(NEW.at, 20) AND NEW.at NOT GLOB '0000*'
+        AND (substr(NEW.at, 20) = '' OR substr(NEW.at, 20) <> '.000000'
+        AND substr(NEW.at, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]')"""
+"""That `at` is a moment, spelled as Django spells it on SQLite."""
 
 
 def _sqlite_install(table: str) -> list[str]:
     refuse = f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
-    key = KEYS[table]
+    # Only the key of entries is the rowid itself; REPLACE looks at that too.
+    same = [
+        f"EXISTS (SELECT 1 FROM {table} WHERE ({key}) = ({_new(key)}))"
+        for key in ["rowid", *KEYS[table]]
+    ]
+    fits = ["NEW.rowid > 0", *([NEXT_ID, MOMENT] if table == ENTRIES else [])]
     return [
         f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} {refuse}",
         f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} "
         f"WHEN NOT ({MAY_GO[table]}) {refuse}",
         # REPLACE deletes the old row without the DELETE trigger unless recursive_triggers is on.
         f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
-        f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {key} = NEW.{key}) {refuse}",
+        f"WHEN {' OR '.join(same)} {refuse}",
+        # AFTER: before, the rowid of a row that is to get the next one is -1.
+        f"CREATE TRIGGER {table}_no_misfit AFTER INSERT ON {table} "
+        f"WHEN ({' AND '.join(fits)}) IS NOT TRUE BEGIN SELECT RAISE(ABORT, '{MISFIT}'); END",
     ]
 
 
+def _new(key: str) -> str:
+    return ", ".join(f"NEW.{column}" for column in key.split(", "))
+
+
 def _sqlite_remove(table: str) -> list[str]:
-    names = [f"{table}_no_{event}" for event in ("update", "delete", "replace")]
+    names = [f"{table}_no_{event}" for event in ("update", "delete", "replace", "misfit")]
     if table == ENTRIES:  # as they were called before there were seals
         names += ["audit_no_update", "audit_no_delete", "audit_no_replace"]
     return [f"DROP TRIGGER IF EXISTS {name}" for name in names]

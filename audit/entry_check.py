@@ -12,7 +12,7 @@ from django.db import connection
 from audit import merkle
 from audit.chain_check import TOLERANCE, Chain
 from audit.findings import Findings, Place, shortened
-from audit.leaf import Unreadable, leaf_hash
+from audit.leaf import FIELDS, Unreadable, leaf_hash
 from audit.models import SealKind
 from audit.seal_format import Seal
 from audit.stored_chain import SEALS, stored_seals
@@ -20,6 +20,7 @@ from audit.stored_entries import (
     AT,
     LEAVES,
     StoredLeaf,
+    misfit,
     rows_by_seal,
     unsealed,
 )
@@ -122,12 +123,19 @@ class _Walk:
                 continue
             if found != leaf.hash:
                 altered[place] = found
+            else:
+                self._check_values(leaf.values)
         self._check_leaves(seal, leaves, altered, damaged, is_pruned=is_pruned)
         if seal.kind == SealKind.ENTRIES:
             self._check_arrivals(seal, leaves)
         self.n_leaves += len(leaves)
         self.n_entries += len(leaves) - n_missing
         self.progress(len(leaves))
+
+    def _check_values(self, values: Sequence[object]) -> None:
+        """Name what was sealed as it is here, though no entry can be like that."""
+        if why := _misfit(values):
+            self.findings.broken(Place.ENTRY, values[0], f"{why}; it was sealed so")
 
     def _check_leaves(
         self,
@@ -307,13 +315,13 @@ def check_unsealed(chain: Chain, findings: Findings, *, at: datetime) -> int:
             except Unreadable as error:
                 findings.broken(Place.ENTRY, entry_id, f"cannot be sealed: it holds {error}")
                 continue
-            if not isinstance(moment, datetime):
-                findings.broken(
-                    Place.ENTRY, entry_id, f"has {shortened(moment)} for its moment, which is none"
-                )
+            if why := _misfit(values):
+                findings.broken(Place.ENTRY, entry_id, why)
+            elif entry_id < 1:  # type: ignore[operator]
+                findings.broken(Place.ENTRY, entry_id, "is never sealed: ids begin with 1")
             elif connection.vendor == "sqlite" and entry_id < last_sealed:  # type: ignore[operator]
                 findings.broken(Place.ENTRY, entry_id, "is not sealed, though entries after it are")
-            elif moment < at - TOLERANCE:
+            elif moment < at - TOLERANCE:  # type: ignore[operator]
                 n_late += 1
                 first_late = entry_id if first_late is None else first_late
         n += len(rows)
@@ -326,6 +334,14 @@ def check_unsealed(chain: Chain, findings: Findings, *, at: datetime) -> int:
             + _and_others(n_late),
         )
     return n
+
+
+def _misfit(values: Sequence[object]) -> str | None:
+    """What is wrong with the first value of a type that its field cannot have."""
+    name = misfit(tuple(map(type, values)))
+    if name is None:
+        return None
+    return f"holds {shortened(values[FIELDS.index(name)])} as {name}, which no entry can"
 
 
 def _count(statement: str, params: Sequence[int] = ()) -> int:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from types import NoneType
 
 from django.db import DataError, OperationalError, connection
 
@@ -19,6 +21,8 @@ from audit.models import AuditEntry, AuditLeaf
 ENTRIES, LEAVES = AuditEntry._meta.db_table, AuditLeaf._meta.db_table
 N_FIELDS = len(FIELDS)
 AT = FIELDS.index("at")
+NUMBERS = {"status_code": int, "n_items": int, "duration_ms": float}
+"""The fields that may be null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,23 @@ def values_of(row: Sequence) -> tuple[object, ...]:
     if type(at) is str:
         return (*row[:AT], moment(at), *row[AT + 1 :])
     return tuple(row)
+
+
+@cache
+def misfit(types: tuple[type, ...]) -> str | None:
+    """The first field that no entry can hold a value of that type in; the types of all fields."""
+    for name, kind in zip(FIELDS, types, strict=True):
+        if name == "id":
+            fits = kind is int
+        elif name == "at":
+            fits = issubclass(kind, datetime)
+        elif name in NUMBERS:
+            fits = kind in (NUMBERS[name], NoneType)
+        else:
+            fits = kind is str
+        if not fits:
+            return name
+    return None
 
 
 def moment(text: str) -> datetime | str:

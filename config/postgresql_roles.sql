@@ -67,6 +67,7 @@ GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO segmentation_app;
 DO $$
 DECLARE
     name text;
+    columns text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['audit_auditentry', 'audit_auditleaf', 'audit_auditseal']
     LOOP
@@ -77,6 +78,15 @@ BEGIN
         EXECUTE format('REVOKE UPDATE, DELETE ON public.%I FROM segmentation_app', name);
         EXECUTE format('GRANT SELECT, INSERT ON public.%I TO segmentation_sealer', name);
     END LOOP;
+    -- Of an entry every column but its id, which the database gives.
+    IF to_regclass('public.audit_auditentry') IS NOT NULL THEN
+        SELECT string_agg(quote_ident(attname), ', ') INTO columns FROM pg_attribute
+        WHERE attrelid = 'public.audit_auditentry'::regclass AND attnum > 0
+            AND NOT attisdropped AND attname <> 'id';
+        REVOKE INSERT ON public.audit_auditentry FROM segmentation_app, segmentation_sealer;
+        EXECUTE format('GRANT INSERT (%s) ON public.audit_auditentry '
+                       'TO segmentation_app, segmentation_sealer', columns);
+    END IF;
     IF to_regclass('public.django_migrations') IS NOT NULL THEN
         REVOKE INSERT, UPDATE, DELETE ON public.django_migrations FROM segmentation_app;
     END IF;

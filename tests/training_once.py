@@ -9,8 +9,10 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
+from django.db import connection
 from django.db.models import Model
 
+from audit import append_only
 from modelregistry.models import ModelVersion
 from tests.factories import TrainedModels, make_trained_models
 
@@ -87,6 +89,7 @@ def put_back(kept: Training) -> TrainedModels:
     for path, content in kept.artifacts.items():
         if not path.is_file() or path.read_bytes() != content:
             path.write_bytes(content)
+    append_only.remove(connection)  # on SQLite they take only the next id
     for model, rows in kept.after.items():
         changed = rows.keys() & kept.before[model].keys()
         for key in changed:
@@ -95,6 +98,7 @@ def put_back(kept: Training) -> TrainedModels:
         model._base_manager.bulk_create(
             [model(**deepcopy(row)) for key, row in rows.items() if key not in changed]
         )
+    append_only.install(connection)
     versions = {
         model_type: ModelVersion.objects.get(pk=pk) for model_type, pk in kept.version_ids.items()
     }

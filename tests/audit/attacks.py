@@ -212,6 +212,18 @@ def replaced(attacker: Attacker) -> None:
     )
 
 
+def leaf_replaced(attacker: Attacker) -> None:
+    """Another entry in the place that seal 2 gave to entry 10."""
+    verb = "INSERT OR REPLACE" if attacker.is_sqlite else "INSERT"
+    upsert = (
+        "" if attacker.is_sqlite else "ON CONFLICT (seal_no, position) DO UPDATE SET entry_id = 33"
+    )
+    attacker.sql(
+        f"{verb} INTO {LEAVES} (entry_id, seal_no, position, hash) VALUES (33, 2, 1, ?) {upsert}",
+        params=[bytes(32)],
+    )
+
+
 def a_fork(attacker: Attacker) -> None:
     """A sealer that built on seal 4 comes after the one that wrote seal 5."""
     with attacker.database.as_default():
@@ -374,13 +386,30 @@ def back_dated(attacker: Attacker) -> None:
         seal_entries(attacker.stolen, at=VERIFIED_AT)
 
 
-def copy_of(entry_id: int, *, under: int) -> str:
-    """A statement that inserts an entry's values once more, under another id."""
-    names = ", ".join(field.column for field in AuditEntry._meta.local_concrete_fields[1:])
+def copy_of(entry_id: int, *, under: int | None = None, **changed: str) -> str:
+    """A statement that inserts an entry's values once more, under the next id or the given one.
+
+    By column, what differs, as SQL.
+    """
+    names = [field.column for field in AuditEntry._meta.local_concrete_fields[1:]]
+    values = [changed.get(name, name) for name in names]
+    if under is not None:
+        names, values = ["id", *names], [str(under), *values]
     return (
-        f"INSERT INTO {ENTRIES} (id, {names}) SELECT {under}, {names} FROM {ENTRIES} "
+        f"INSERT INTO {ENTRIES} ({', '.join(names)}) SELECT {', '.join(values)} FROM {ENTRIES} "
         f"WHERE id = {entry_id}"
     )
+
+
+def misfit_sealed(**changed: str) -> Callable[[Attacker], None]:
+    """What no entry can be is inserted with the triggers off, and sealed as it is."""
+
+    def run(attacker: Attacker) -> None:
+        attacker.unguarded(copy_of(33, **changed))
+        with attacker.database.as_default():
+            seal_entries(attacker.stolen, at=VERIFIED_AT)
+
+    return run
 
 
 def restored(attacker: Attacker) -> None:
@@ -450,6 +479,33 @@ ATTACKS = [
         REFUSED,
     ),
     Attack("`INSERT OR REPLACE` or an upsert over an entry", replaced, REFUSED),
+    Attack("The same over a leaf, by its place in a seal", leaf_replaced, REFUSED),
+    Attack(
+        "The same by the row's number that SQLite keeps beside the key",
+        by_sql(
+            f"INSERT OR REPLACE INTO {LEAVES} (rowid, entry_id, seal_no, position, hash) "
+            f"SELECT rowid, 99999, 9, 0, hash FROM {LEAVES} WHERE entry_id = 10"
+        ),
+        {ON_SQLITE: REFUSED},
+    ),
+    Attack(
+        "A new entry whose time is none",
+        by_sql(copy_of(33, at="'soon'")),
+        REFUSED,
+    ),
+    *(
+        Attack(
+            what,
+            by_sql(copy_of(33, under=under)),
+            {ON_SQLITE: REFUSED, ON_POSTGRESQL: FOUND},
+            {ON_SQLITE: [], ON_POSTGRESQL: [place]},
+        )
+        for what, under, place in (
+            ("A new entry under a negative id", -1, "entry -1"),
+            ("A new entry under the last id there can be", 2**63 - 1, "sequence of ids"),
+            ("A new entry under an id that leaves a gap", 37, "sequence of ids"),
+        )
+    ),
     Attack("SQL `UPDATE` of a leaf", by_sql(f"UPDATE {LEAVES} SET position = 99"), REFUSED),
     Attack("SQL `DELETE` of a leaf", by_sql(f"DELETE FROM {LEAVES} WHERE entry_id = 10"), REFUSED),
     Attack("SQL `UPDATE` of a seal", by_sql(f"UPDATE {SEALS} SET n_entries = 7"), REFUSED),
@@ -706,8 +762,28 @@ ATTACKS = [
     Attack(
         "An entry put in the place of a pruned one",
         by_sql(copy_of(9, under=3)),
+        {ON_SQLITE: REFUSED, ON_POSTGRESQL: WARNING},
+        {ON_SQLITE: [], ON_POSTGRESQL: ["entry 3"]},
+    ),
+    Attack(
+        "The same, the triggers taken off and put back",
+        unguarded(copy_of(9, under=3)),
         {ON_SQLITE: FOUND, ON_POSTGRESQL: WARNING},
         ["entry 3"],
+    ),
+    Attack(
+        "A new entry whose time is none, sealed like any other",
+        lambda attacker: misfit_sealed(
+            at="'soon'" if attacker.is_sqlite else "timestamptz 'infinity'"
+        )(attacker),
+        FOUND,
+        ["entry 36"],
+    ),
+    Attack(
+        "A new entry with text for a number, sealed like any other",
+        misfit_sealed(status_code="'none'"),
+        {ON_SQLITE: FOUND},
+        ["entry 36"],
     ),
     Attack("A trigger switched off or altered", trigger_off, FOUND, ["triggers"]),
     Attack(

@@ -226,3 +226,22 @@ def test_removing_the_triggers_is_what_makes_a_change_possible(entry: AuditEntry
 
     assert AuditEntry.objects.get(pk=entry.pk).action == "tests.forged"
     refused(f"UPDATE {AuditEntry._meta.db_table} SET action = 'tests.acted'")
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL gives the ids")
+def test_ids_go_on_after_the_last_entry_was_pruned(entry: AuditEntry) -> None:
+    table = AuditEntry._meta.db_table
+    names = ", ".join(field.column for field in AuditEntry._meta.local_concrete_fields[1:])
+    append_only.remove(connection)
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TEMPORARY TABLE kept AS SELECT {names} FROM {table}")
+        cursor.execute(f"DELETE FROM {table}")
+    append_only.install(connection)
+    several = f"INSERT INTO {table} ({names}) SELECT * FROM kept UNION ALL SELECT * FROM kept"
+
+    with connection.cursor() as cursor:
+        cursor.execute(several)
+        cursor.execute(several)
+
+    ids = sorted(AuditEntry.objects.values_list("pk", flat=True))
+    assert ids == [entry.pk + n for n in range(1, 5)]

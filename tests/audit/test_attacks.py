@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError
 
-from audit.append_only import REFUSAL
+from audit.append_only import MISFIT, REFUSAL
 from audit.models import AppendOnly
 from audit.sealing import HeadMoved
 from audit.verification import Verdict, Verification, verify
@@ -26,7 +26,10 @@ from tests.audit.attacks import (
 from tests.audit.trail_databases import TrailDatabase, write_anchors
 
 REFUSALS = (AppendOnly, HeadMoved, sqlite3.Error, psycopg.Error, CommandError)
-REFUSAL_WORDS = f"{REFUSAL}|Audit entries cannot be changed|couldn't be flushed|^$"
+REFUSAL_WORDS = (
+    f"{REFUSAL}|{MISFIT}|invalid input syntax|Audit entries cannot be changed|"
+    "couldn't be flushed|^$"
+)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.what)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
+from audit import append_only
 from audit.models import AuditSeal
 from audit.sealer import Sealer
 from monitoring.artifact_watch import ArtifactWatch
@@ -75,12 +76,14 @@ def test_what_kept_the_sealer_from_sealing_is_told(trail: SealedTrail) -> None:
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite stores such a value")
 def test_an_entry_that_cannot_be_sealed_is_named(trail: SealedTrail) -> None:
+    append_only.remove(connection)
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO audit_auditentry (id, at, actor_kind, actor_id, actor_label, action,"
             " target_type, target_id, outcome, request_id, peer_address, address, details)"
             " VALUES (3, 'soon', 'system', '', '', x'00', '', '', 'succeeded', '', '', '', '{}')"
         )
+    append_only.install(connection)
 
     assert bad(Sealer(trail.files), NOW) == {
         "sealing": "1 entry is not sealed. Entry 3 cannot be sealed: it holds a value of the type "

@@ -132,6 +132,7 @@ REFUSED = [
         "'BEGIN RETURN OLD; END'",
     )
 ] + [
+    "INSERT INTO audit_auditentry (id, at) VALUES (-1, now())",
     "SET session_replication_role = replica",
     "SELECT setval('audit_auditentry_id_seq', 1)",
     "ALTER SEQUENCE audit_auditentry_id_seq RESTART",
