@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from audit.anchors import UnreadableAnchor, anchor_of
+from audit.anchors import UnreadableAnchor, anchor_of, opened
 from audit.chain_check import Chain
 from audit.findings import Findings, Place
 
@@ -18,7 +18,7 @@ def check_anchors(path: Path, chain: Chain, findings: Findings) -> int | None:
     """Return the last seal that an anchor confirms; None when none does. Raises `OSError`."""
     confirmed: int | None = None
     head_no = chain.numbers[-1] if chain.numbers else 0
-    with path.open(encoding="ascii", errors="replace") as file:
+    with open(opened(path), encoding="ascii", errors="replace") as file:
         for line, text in _lines(file):
             if not text.strip():
                 continue

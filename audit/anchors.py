@@ -8,8 +8,10 @@ that was cut, restored or sealed anew no longer fits them.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,9 +57,18 @@ def anchor_of(line: int, text: str) -> Anchor:
     return Anchor(line, at, int(match[2]), match[3])
 
 
+def opened(path: Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a regular file; a pipe would be waited for. Raises `OSError`."""
+    handle = os.open(path, flags | os.O_NONBLOCK, 0o640)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return handle
+
+
 def read_anchors(path: Path) -> list[Anchor]:
     """Every anchor of a file, in its order. Raises `OSError`, and `UnreadableAnchor`."""
-    with path.open(encoding="ascii", errors="replace") as file:
+    with open(opened(path), encoding="ascii", errors="replace") as file:
         return [
             anchor_of(number, text.rstrip("\n"))
             for number, text in enumerate(file, start=1)
@@ -71,7 +82,7 @@ def last_anchors(path: Path) -> list[Anchor]:
     None for a file that is not there. Raises `OSError`.
     """
     try:
-        with path.open("rb") as file:
+        with open(opened(path), "rb") as file:
             start = max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES)
             file.seek(start)
             content = file.read(TAIL_BYTES)
@@ -91,7 +102,7 @@ def append_heads(path: Path, heads: Sequence[Anchor]) -> None:
     """Add a line for each, and return when they are on the disk. Raises `OSError`."""
     if not heads:
         return
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
+    handle = opened(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     try:
         size = os.fstat(handle).st_size
         is_torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"

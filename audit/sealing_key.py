@@ -50,7 +50,7 @@ class Signer:
 def load_or_make_signer(path: Path, public_path: Path) -> Signer:
     """Return the signer of the key file, which is made when there is neither it nor a public key.
 
-    Its public key joins the trusted ones. Raises `KeyRefused`.
+    Raises `KeyRefused`, also for a key that the public keys do not trust: somebody put it there.
     """
     with _locked(path.parent):
         if not path.exists():
@@ -62,8 +62,17 @@ def load_or_make_signer(path: Path, public_path: Path) -> Signer:
                 )
             _write_new(path, private_pem(Ed25519PrivateKey.generate()), mode=0o600)
         key = load_private_key(path)
-        trusted = _trusting(key.public_key(), public_path)
-    return Signer(key, key_id_of(key.public_key()), trusted)
+        key_id = key_id_of(key.public_key())
+        if not public_path.exists():
+            _trusting(key.public_key(), public_path)
+        trusted = trusted_keys(public_path)
+        if key_id not in trusted:
+            raise KeyRefused(
+                f"The sealing key {path} is none that {public_path} trusts: another was put in its "
+                "place. Put the key back, or let `manage.py seal_audit --new-key` make a new one "
+                "and say so in the trail."
+            )
+    return Signer(key, key_id, trusted)
 
 
 def make_new_key(
@@ -78,7 +87,7 @@ def make_new_key(
     key_id = key_id_of(key.public_key())
     record(key_id)
     with _locked(path.parent):
-        if path.exists():  # whose public key may not have been written yet
+        if path.exists() and not public_path.exists():  # a crash kept the public key back
             _trusting(load_private_key(path).public_key(), public_path)
         trusted = _trusting(key.public_key(), public_path)
         _write_new(path, private_pem(key), mode=0o600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -103,3 +104,16 @@ def test_a_line_that_the_disk_took_in_part_is_an_error(
 
     with pytest.raises(OSError, match="in part"):
         append_heads(tmp_path / "anchors.log", heads(1, 2))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+
+    for use in (
+        read_anchors,
+        last_anchors,
+        lambda path: append_heads(path, [Anchor(0, AT, 1, "ab" * 32)]),
+    ):
+        with pytest.raises(OSError, match="no regular file"):
+            use(path)

@@ -201,7 +201,7 @@ def test_what_is_being_pruned_is_not_offered_either(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--entry", "999999999"], "No sealed entry"),
+        (["--entry", "1", "999999999"], "such as 999999999"),
         (["--since", "2027-01-01"], "No sealed entry"),
         (["--since", "yesterday"], "no date"),
     ],

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from django.conf import settings
 
 from audit import sealing_key
+from audit.seal_format import key_id_of
 from audit.sealing_key import (
     KeyRefused,
     load_or_make_signer,
@@ -100,6 +101,19 @@ def test_a_key_that_is_lost_is_not_replaced_in_silence(files: tuple[Path, Path])
         load_or_make_signer(*files)
 
     assert not files[0].exists()
+
+
+def test_a_key_put_in_the_place_of_the_trusted_one_is_refused(files: tuple[Path, Path]) -> None:
+    load_or_make_signer(*files)
+    trusted = files[1].read_bytes()
+    files[0].write_bytes(private_pem(ED25519))
+
+    with pytest.raises(KeyRefused, match="put in its place.*--new-key"):
+        load_or_make_signer(*files)
+
+    assert files[1].read_bytes() == trusted
+    make_new_key(*files)
+    assert key_id_of(ED25519.public_key()) not in trusted_keys(files[1])
 
 
 def test_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:

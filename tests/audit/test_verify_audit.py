@@ -169,8 +169,11 @@ def test_what_keeps_it_from_verifying_is_said_in_a_line(attacker: Attacker, tmp_
         (["--anchor", str(tmp_path / "missing")], "anchors cannot be read"),
         (["--anchor", str(tmp_path)], "anchors cannot be read"),
     ]:
+        n_before = AuditEntry.objects.count()
         code, said = refused(*arguments)
         assert (code, "\n" in said) == (4, False)
+        assert AuditEntry.objects.count() == n_before + 1
+        assert AuditEntry.objects.first().outcome == "refused"
         assert words in said
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -18,11 +18,13 @@ from rich.console import Console
 
 from audit import trail
 from audit.models import Outcome
+from audit.refusals import record_refusal
 from audit.sealing_key import KeyRefused, trusted_keys
 from audit.verification import Verdict, Verification, verify
 from audit.verification_words import EXIT_CODES, as_json, lines, show
 from segments.progress import progress_bar
 
+VERIFIED = "audit.verified"
 UNVERIFIED = 4
 
 
@@ -53,11 +55,9 @@ class Command(BaseCommand):
                     progress=lambda share: report(share, ""),
                 )
         except KeyRefused as error:
-            raise CommandError(str(error), returncode=UNVERIFIED) from error
+            self.refuse(str(error), by)
         except OSError as error:
-            raise CommandError(
-                f"The anchors cannot be read: {error}", returncode=UNVERIFIED
-            ) from error
+            self.refuse(f"The anchors cannot be read: {error}", by)
         except DatabaseError as error:
             words = " ".join(str(error).split())
             raise CommandError(
@@ -68,11 +68,19 @@ class Command(BaseCommand):
             self.show(found, as_json_text=options["json"])
         sys.exit(EXIT_CODES[found.verdict])
 
+    def refuse(self, reason: str, by: trail.Actor) -> NoReturn:
+        """End without a verdict, with an entry of it where one can be left."""
+        try:
+            record_refusal(VERIFIED, "not-verified", by=by)
+        except DatabaseError as error:
+            self.stderr.write(f"This is not in the trail itself: {error}")
+        raise CommandError(reason, returncode=UNVERIFIED)
+
     def record(self, found: Verification, by: trail.Actor) -> None:
         """Leave the entry of the verification; the verdict is said also where none can be left."""
         try:
             trail.record(
-                "audit.verified",
+                VERIFIED,
                 by=by,
                 outcome=Outcome.FAILED if found.verdict == Verdict.BROKEN else Outcome.SUCCEEDED,
                 n_items=found.n_entries,
