@@ -83,6 +83,8 @@ class StaffAdmin(ModelAdmin):
     """What all our admin pages share: rendering, and history in the audit trail."""
 
     list_per_page = 50
+    timeline_note = ""
+    """What the timelines of these objects leave out."""
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: Any = None
@@ -107,6 +109,7 @@ class StaffAdmin(ModelAdmin):
             object=obj,
             original=obj,
             timeline=timeline,
+            note=self.timeline_note,
             acts=acts is not None,
             is_by=is_by,
         )

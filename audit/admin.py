@@ -29,12 +29,13 @@ from unfold.views import ChangeList
 from access.figures import figure
 from access.staff import PAGES, ReadOnlyAdmin, actor_of, require
 from audit.csv_export import export_entries
-from audit.entry_page import entry_context
+from audit.entry_page import MAX_DIGITS, UNREADABLE, entry_context
 from audit.filters import LOOKUPS, fingerprint, names_in, narrowed
 from audit.models import ActorKind, AuditEntry, Outcome
 from audit.pages import BadCursor, Page, page_of, place_of
 from audit.reading import record_reading
 from audit.search import MAX_PHRASE, TooManyNames
+from audit.stored_moments import fetched
 from segments.spreadsheet_cells import safe_text
 from segments.views_export import Download, slots
 
@@ -193,6 +194,13 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     ) -> tuple[Any, bool]:
         return queryset, False  # the pages are searched
 
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> AuditEntry | None:
+        is_id = object_id.isascii() and object_id.isdigit() and len(object_id) <= MAX_DIGITS
+        found = fetched(self.get_queryset(request).filter(pk=int(object_id))) if is_id else []
+        return found[0] if found else None
+
     def get_urls(self) -> list[URLPattern]:
         export = self.admin_site.admin_view(self.export_view)
         return [path("export/", export, name="audit_auditentry_export"), *super().get_urls()]
@@ -264,7 +272,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     @display(description="at")
     def moment(self, entry: AuditEntry) -> str:
-        return f"{entry.at:%Y-%m-%d %H:%M:%S}"
+        return f"{entry.at:%Y-%m-%d %H:%M:%S}" if entry.at else UNREADABLE
 
     @display(description="who")
     def actor(self, entry: AuditEntry) -> str:

@@ -25,6 +25,8 @@ from monitoring.models import Alert, DriftReport, MonitoringPolicy, Notification
 from segments.models import Segment
 
 MAX_DIGITS = 18
+UNREADABLE = "unreadable"
+"""In the place of a moment that is none."""
 
 
 def by_number(model: type[Model]) -> Callable[[str], Model | None]:
@@ -92,7 +94,7 @@ def facts(request: HttpRequest, entry: AuditEntry) -> list[tuple[str, Any]]:
     if entry.actor_kind in (ActorKind.USER, ActorKind.API_KEY):
         actor_page = page_of_object(request, entry.actor_kind, actor_id)
     pairs: list[tuple[str, Any]] = [
-        ("At", entry.at.isoformat(" ", "milliseconds")),
+        ("At", entry.at.isoformat(" ", "milliseconds") if entry.at else UNREADABLE),
         ("Who", linked(actor_page, actor)),
         ("Kind of actor", entry.get_actor_kind_display()),
         ("Id of the actor", actor_id and linked(list_page(actor=actor_id), actor_id)),

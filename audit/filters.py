@@ -75,19 +75,16 @@ def fingerprint(given: Mapping[str, Any]) -> str:
 
 
 def names_in(column: str) -> list[str]:
-    """The different values of an indexed column, in order, without the empty one."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"{walk(column)} SELECT name FROM names WHERE name IS NOT NULL")
-        return [name for (name,) in cursor.fetchall()]
-
-
-def walk(column: str) -> str:
-    """SQL that begins with the table `names`: the values of an indexed column, and one NULL.
+    """The different values of an indexed column, in order, without the empty one.
 
     One step in the index for each of them, however many entries carry it.
     """
-    return f"""WITH RECURSIVE names (name) AS (
-        SELECT (SELECT {column} FROM {TABLE} WHERE {column} > '' ORDER BY {column} LIMIT 1)
-        UNION ALL
-        SELECT (SELECT {column} FROM {TABLE} WHERE {column} > names.name ORDER BY {column} LIMIT 1)
-        FROM names WHERE names.name IS NOT NULL)"""
+    with connection.cursor() as cursor:
+        cursor.execute(f"""WITH RECURSIVE names (name) AS (
+            SELECT (SELECT {column} FROM {TABLE} WHERE {column} > '' ORDER BY {column} LIMIT 1)
+            UNION ALL
+            SELECT (SELECT {column} FROM {TABLE} WHERE {column} > names.name
+                ORDER BY {column} LIMIT 1)
+            FROM names WHERE names.name IS NOT NULL)
+            SELECT name FROM names WHERE name IS NOT NULL""")
+        return [name for (name,) in cursor.fetchall()]

@@ -99,6 +99,7 @@ class AuditEntry(AppendOnlyModel):
         indexes = [
             models.Index(fields=["action", "at"], name="audit_by_action"),
             models.Index(fields=["actor_id", "at"], name="audit_by_actor"),
+            models.Index(fields=["actor_label", "at"], name="audit_by_actor_label"),
             models.Index(fields=["actor_kind", "at"], name="audit_by_actor_kind"),
             models.Index(fields=["target_id", "at"], name="audit_by_target"),
             models.Index(fields=["target_type", "at"], name="audit_by_target_type"),

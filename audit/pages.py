@@ -1,6 +1,7 @@
 """Pages of the trail, newest first, each as cheap as the first one at any depth.
 
-A page begins beside an entry, named by its moment and id. Two entries may have one moment.
+A page begins beside an entry, named by its moment and id. Two entries may have one moment. An
+entry whose moment cannot be read is on no page but the newest, if it sorts there.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection
@@ -18,9 +19,11 @@ from django.db.models import Q, QuerySet
 from audit.leaf import EPOCH, microseconds
 from audit.models import AuditEntry
 from audit.search import conditions
+from audit.stored_moments import fetched, readable
 
 CURSOR = re.compile(r"(\d{1,18}) (\d{1,19}) (older|newer) ([0-9a-f]{8})", re.ASCII)
 MAX_ID = 2**63 - 1
+NEWEST = datetime.max.replace(tzinfo=UTC)
 
 
 class BadCursor(ValueError):
@@ -68,7 +71,7 @@ def page_of(
 ) -> Page:
     """The page at a place of the entries, or the newest; with a phrase, of those that it finds.
 
-    One query, and with a phrase four. Raises `audit.search.TooManyNames`.
+    One query, and with a phrase five. Raises `audit.search.TooManyNames`.
     """
     is_newer = place is not None and place.is_newer
     found = _nearest(entries, size + 1, place, phrase)
@@ -78,10 +81,12 @@ def page_of(
         found.reverse()
     has_older = has_more if not is_newer else bool(found)
     has_newer = has_more if is_newer else place is not None and bool(found)
+    places = [(entry.at, entry.pk) for entry in found if entry.at is not None]
+    places = places or [(NEWEST, MAX_ID)]  # what cannot be read fills the newest page
     return Page(
         found,
-        older=Place(found[-1].at, found[-1].pk) if found and has_older else None,
-        newer=Place(found[0].at, found[0].pk, is_newer=True) if found and has_newer else None,
+        older=Place(*places[-1]) if has_older else None,
+        newer=Place(*places[0], is_newer=True) if has_newer else None,
     )
 
 
@@ -90,6 +95,8 @@ def _nearest(
 ) -> list[AuditEntry]:
     """The first `n` entries from a place on, in the direction that it looks."""
     order = ("-at", "-id")
+    if place is not None:
+        entries = readable(entries)
     if place is not None and place.is_newer:
         order = ("at", "id")
         entries = entries.filter(
@@ -101,7 +108,7 @@ def _nearest(
     if phrase:
         parts = [entries.filter(part).order_by(*order)[:n] for part in conditions(phrase)]
         entries = AuditEntry.objects.filter(pk__in=_first_of_all(parts, n, order))
-    return list(entries.order_by(*order)[:n])
+    return fetched(entries.order_by(*order)[:n])
 
 
 def _first_of_all(parts: Sequence[QuerySet[AuditEntry]], n: int, order: Sequence[str]) -> list[int]:
@@ -118,8 +125,8 @@ def _first_of_all(parts: Sequence[QuerySet[AuditEntry]], n: int, order: Sequence
     direction = "DESC" if order[0].startswith("-") else "ASC"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT at, id FROM ({' UNION '.join(statements)}) AS found "
+            f"SELECT id FROM ({' UNION '.join(statements)}) AS found "
             f"ORDER BY at {direction}, id {direction} LIMIT {n}",
             params,
         )
-        return [row[1] for row in cursor.fetchall()]
+        return [entry_id for (entry_id,) in cursor.fetchall()]

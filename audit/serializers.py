@@ -35,13 +35,16 @@ class AuditQuery(PageQuery):
         required=False,
         max_length=MAX_PHRASE,
         help_text=(
-            "A phrase, in either case: anywhere in an actor's id, in the label that the actor "
-            "carried last, or in an action; or the whole of a target's id or a request id."
+            "A phrase, in either case: anywhere in the id or the label of the actor as the entry "
+            "has them, or in the action; or the whole of a target's id or a request id."
         ),
     )
 
 
 class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
+    at = serializers.DateTimeField(
+        allow_null=True, help_text="Null when what is stored is no moment."
+    )
     details = serializers.SerializerMethodField()
 
     class Meta:

@@ -13,7 +13,11 @@ from audit.pages import BadCursor, page_of, place_of
 from audit.reading import record_reading
 
 N_LINES = 50
-STYLES = {Outcome.SUCCEEDED: "good", Outcome.REFUSED: "warn", Outcome.FAILED: "bad"}
+STYLES: Mapping[str, str] = {
+    Outcome.SUCCEEDED: "good",
+    Outcome.REFUSED: "warn",
+    Outcome.FAILED: "bad",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def read_timeline(filters: Mapping[str, str], *, cursor: str, by: trail.Actor) -
         place = None
     page = page_of(matching(filters), size=N_LINES, place=place)
     lines = [
-        Line(entry, line_of(details_of(entry)), STYLES.get(Outcome(entry.outcome), "plain"))
+        Line(entry, line_of(details_of(entry)), STYLES.get(entry.outcome, "plain"))
         for entry in page.entries
     ]
     record_reading(by=by, n_items=len(lines), filters=filters)

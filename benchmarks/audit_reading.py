@@ -74,6 +74,7 @@ OLD_INDEXES = {
 PROBES: Mapping[str, Mapping[str, str]] = {
     "audit_by_action": {"action": "drift.checked"},
     "audit_by_actor": {"actor": "key7"},
+    "audit_by_actor_label": {"q": "key7"},
     "audit_by_actor_kind": {"actor_kind": "system"},
     "audit_by_target": {"target": "no such target"},
     "audit_by_target_type": {"target_type": "drift_report"},
@@ -293,7 +294,7 @@ def page_ms(filters: Mapping[str, str]) -> float:
     times = []
     for _ in range(N_PROBES):
         started = time.perf_counter()
-        page_of(matching(filters), size=50)
+        page_of(matching(filters), size=50, phrase=filters.get("q", ""))
         times.append(time.perf_counter() - started)
     return statistics.median(times) * 1e3
 

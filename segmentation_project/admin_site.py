@@ -16,6 +16,7 @@ from unfold.sites import UnfoldAdminSite
 
 from access.staff import actor_of
 from audit import trail
+from audit.models import Outcome
 from modelregistry.models import ActiveModel, TrainingJob
 from monitoring import home_page
 from monitoring.models import DriftReport
@@ -74,9 +75,15 @@ class SegmentationAdminSite(UnfoldAdminSite):
     ) -> HttpResponse:
         with transaction.atomic():
             response = super().password_change(request, extra_context)
-            if request.method == "POST" and response.status_code == 302:
+            if request.method == "POST":
                 name = request.user.get_username()
-                trail.record("user.password_changed", by=actor_of(request), target=("user", name))
+                is_done = response.status_code == 302  # else the form is shown again
+                trail.record(
+                    "user.password_changed",
+                    by=actor_of(request),
+                    target=("user", name),
+                    outcome=Outcome.SUCCEEDED if is_done else Outcome.REFUSED,
+                )
         return response
 
 

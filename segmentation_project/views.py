@@ -21,6 +21,7 @@ from audit import trail
 from audit.models import Outcome
 from modelregistry.models import ActiveModel
 from segmentation_project.problems import TITLES, problem_response
+from segmentation_project.refused_staff import record_refused
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -111,6 +112,8 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if request.path.startswith("/admin/"):
+        record_refused(request)
     return refusal(request, 403, "forbidden", "This is not allowed.")
 
 

@@ -99,6 +99,10 @@ class CustomerAdmin(RecordedChanges, ReadOnlyAdmin):
     show_full_result_count = False
     actions = ["delete_selected"]
     actions_list = ["import_view"]
+    timeline_note = (
+        "An import, and a POST /customers of several customers, is one entry for all of them: look "
+        "for customers.imported and customers.stored in the trail, not here."
+    )
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("segments.delete_customer")

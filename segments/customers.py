@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from audit import trail
 from ml.records import ID_FIELD, check_table
 from ml.unreadable import refuse_unreadable
+from segments.customer_digests import customer_digest
 from segments.models import Customer
 from segments.serving import serving_schemas
 
@@ -106,9 +107,11 @@ def upsert_encoded(rows: Mapping[str, str], *, at: datetime) -> int:
 
 
 def store_customers(
-    body: object, *, max_records: int, directory: Path, by: trail.Actor, at: datetime
+    body: object, *, max_records: int, directory: Path, secret: str, by: trail.Actor, at: datetime
 ) -> Stored:
     """Upsert the records of a request, each with an id, and leave one entry.
+
+    Of a single customer it is an entry about them, by their keyed digest.
 
     Raises `InvalidRecords`, also for a value that a version that serves cannot read; then nothing
     is stored.
@@ -120,6 +123,9 @@ def store_customers(
     for record in records:
         attributes = dict(record)
         rows[str(attributes.pop(ID_FIELD))] = attributes
+    target = ("", "")
+    if len(rows) == 1:
+        target = ("customer", customer_digest(next(iter(rows)), secret=secret))
     with transaction.atomic():
         stored = upsert_customers(rows, at=at)
         n_updated = len(rows) - stored.n_created - stored.n_unchanged
@@ -127,6 +133,7 @@ def store_customers(
         trail.record(
             STORED,
             by=by,
+            target=target,
             status_code=200,
             n_items=len(rows),
             details={**asdict(answer), "sha256": digest_of(stored)},

@@ -58,6 +58,7 @@ class CustomersView(ApiView):
             request.data,
             max_records=settings.MAX_RECORDS,
             directory=settings.MODEL_DIR,
+            secret=settings.SECRET_KEY,
             by=self.actor,
             at=timezone.now(),
         )

@@ -29,6 +29,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="auditentry",
+            index=models.Index(fields=["actor_label", "at"], name="audit_by_actor_label"),
+        ),
+        migrations.AddIndex(
+            model_name="auditentry",
             index=models.Index(fields=["actor_kind", "at"], name="audit_by_actor_kind"),
         ),
         migrations.AddIndex(

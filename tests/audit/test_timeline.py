@@ -50,6 +50,8 @@ def test_a_version_and_a_customer_have_theirs(trained: TrainedModels, settings: 
     assert actions(version) == ["model_version.activated", "model_version.trained"]
     assert actions(person) == ["customer.read"]
     assert "Done by it" not in person.content.decode()
+    assert "customers.imported" in person.content.decode()
+    assert "customers.imported" not in version.content.decode()
 
 
 def test_their_pages_lead_there(trained: TrainedModels) -> None:

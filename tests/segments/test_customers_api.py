@@ -59,6 +59,16 @@ def test_customers_are_created_updated_or_left_as_they_are(api: Client) -> None:
 
 
 @pytest.mark.django_db
+def test_a_single_customer_is_the_target_of_the_entry_by_a_digest(api: Client) -> None:
+    digest = customer_digest("a", secret=settings.SECRET_KEY)
+
+    with one_entry(action="customers.stored", target_type="customer", target_id=digest):
+        post(api, [{"customer_id": "a", "x": 1}])
+    with one_entry(action="customers.stored", target_type="", target_id=""):
+        post(api, [{"customer_id": "a", "x": 2}, {"customer_id": "b", "x": 2}])
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("bad", BAD_BODIES, ids=lambda bad: bad.name)
 def test_bad_customers_are_refused_as_in_a_prediction(api: Client, bad: BadBody) -> None:
     with one_entry(action="customers.stored", outcome="refused", status_code=400):
