@@ -92,16 +92,22 @@ class BundledEntry:
 
 @dataclass(slots=True)
 class Verdict:
-    """What was read, and what of it does not fit; `confirmed_to` is the last seal anchored."""
+    """What was read, and what of it does not fit.
+
+    `n_sealed` counts the entries that the seals in the bundle hold, in it or not; `confirmed_to` is
+    the last seal anchored, `anchored_to` the last of which an anchor tells.
+    """
 
     problems: list[str] = field(default_factory=list)
     n_problems: int = 0
     n_entries: int = 0
     n_seals: int = 0
     n_whole_seals: int = 0
+    n_sealed: int = 0
     last_with_entries: int = 0
     head: tuple[int, str] = (0, NO_SEAL)
     confirmed_to: int = 0
+    anchored_to: int = 0
 
     def add(self, problem: str) -> None:
         self.n_problems += 1
@@ -338,7 +344,7 @@ def verify(
     on_progress: Callable[[int], None] = lambda n_entries: None,
 ) -> Verdict:
     """Check all that a bundle holds. Raises `Refused` when it has not the form of one."""
-    verdict = Verdict()
+    verdict = Verdict(anchored_to=max(anchors, default=0))
     manifest = parsed(small_file(archive, MANIFEST), MANIFEST)
     if manifest.get("format") != FORMAT:
         raise Refused(f"its format is {shown(manifest.get('format'))}, and not {FORMAT!r}")
@@ -410,6 +416,8 @@ def _check_link(seal: Seal, signature: str, keys: Keys, anchors: Anchors, verdic
         verdict.confirmed_to = seal.no
     verdict.head = (seal.no, digest)
     verdict.n_seals += 1
+    if seal.kind == "entries":
+        verdict.n_sealed += seal.n_entries
 
 
 def _compare(no: int, digest: str, anchors: Anchors, verdict: Verdict) -> bool:
@@ -539,7 +547,12 @@ def report(verdict: Verdict, *, keys: Keys, public_keys: Path | None) -> int:
     """Print what was found; returns the exit code."""
     no, digest = verdict.head
     print(f"{verdict.n_entries:,} entries, {verdict.n_seals:,} seals up to {no} ({digest}).")
-    print(f"Seals with all of their entries: {verdict.n_whole_seals:,}.")
+    print(
+        f"These seals hold {verdict.n_sealed:,} entries; {verdict.n_whole_seals:,} of them are "
+        "here with all of theirs."
+    )
+    if verdict.anchored_to > no:
+        print(f"The anchors tell of later seals, up to {verdict.anchored_to}.")
     for problem in verdict.problems:
         print(f"  {problem}")
     if verdict.n_problems > len(verdict.problems):

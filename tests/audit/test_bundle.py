@@ -20,8 +20,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management import CommandError, call_command
 from django.db import transaction
+from django.utils import timezone
 
 from audit import pruning, trail, verify_bundle
+from audit.anchors import Anchor
 from audit.models import AuditEntry
 from audit.sealing_key import public_pem
 from audit.verify_bundle import BROKEN, CLEAN, ENTRIES, MANIFEST, NOT_CONFIRMED, SEALS, UNUSABLE
@@ -122,7 +124,7 @@ def test_a_whole_trail_needs_no_paths_and_is_recorded(
     assert list(tmp_path.iterdir()) == [path]
     code, words = verified(path, stored, capsys)
     assert code == CLEAN, words
-    assert "15 entries, 5 seals up to 5" in words and "all of their entries: 5" in words
+    assert "15 entries, 5 seals up to 5" in words and "hold 15 entries; 5 of them" in words
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,9 @@ def test_a_selection_has_a_path_for_each_entry(
     assert len(lines_of(path, ENTRIES)) == n_entries
     seals = lines_of(path, SEALS)
     assert (seals[0]["no"], seals[-1]["no"]) == (first_seal, 5)
-    assert verified(path, stored, capsys)[0] == CLEAN
+    code, said = verified(path, stored, capsys)
+    assert code == CLEAN
+    assert f"hold {sum(seal['n_entries'] for seal in seals)} entries" in said
 
 
 def test_the_same_selection_gives_the_same_lines(stored: SealedTrail, tmp_path: Path) -> None:
@@ -296,6 +300,10 @@ def test_without_trusted_keys_or_anchors_it_is_not_confirmed(
     assert verified(whole, stored, capsys, "--anchor", anchors)[0] == NOT_CONFIRMED
     code, said = verified(whole, stored, capsys, "--public-keys", keys, "--anchor", str(early))
     assert code == NOT_CONFIRMED and "No anchor confirms the seals after 4" in said
+    late = tmp_path / "late.log"
+    late.write_text(Path(anchors).read_text() + str(Anchor(0, timezone.now(), 9, "ab" * 32)) + "\n")
+    code, said = verified(whole, stored, capsys, "--public-keys", keys, "--anchor", str(late))
+    assert code == CLEAN and "later seals, up to 9" in said
     for unusable in ("empty", "missing"):
         for option in ("--public-keys", "--anchor"):
             path = str(tmp_path / unusable)
