@@ -62,7 +62,7 @@ def opened(path: Path, flags: int = os.O_RDONLY) -> int:
     handle = os.open(path, flags | os.O_NONBLOCK, 0o640)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
     return handle
 
 

@@ -139,12 +139,13 @@ def export(
     """
     if path.exists():
         raise ExportRefused(f"{path} is there already.")
+    if missing := _not_sealed(selection.ids):
+        named = ", ".join(map(str, missing[:MAX_NAMED]))
+        more = f" and {len(missing) - MAX_NAMED:,} more" if len(missing) > MAX_NAMED else ""
+        raise ExportRefused(f"Entries that are not there, or not sealed: {named}{more}.")
     head = AuditSeal.objects.order_by("-no").first()
     seals = _seals_of(selection, keys)
     n_unsealed = _n_unsealed(selection)
-    if missing := _not_sealed(selection.ids):
-        named = ", ".join(map(str, missing[:MAX_NAMED]))
-        raise ExportRefused(f"Not there, or not sealed: {len(missing):,} entries, such as {named}.")
     if head is None or not seals:
         also = f" {n_unsealed:,} that match are not sealed yet." if n_unsealed else ""
         raise ExportRefused(f"No sealed entry matches.{also}")
@@ -190,7 +191,8 @@ def _n_unsealed(selection: Selection) -> int:
 
 
 def _not_sealed(ids: frozenset[int]) -> list[int]:
-    known = AuditLeaf.objects.filter(entry_id__in=ids).values_list("entry_id", flat=True)
+    possible = [each for each in ids if 0 < each <= BigIntegerField.MAX_BIGINT]
+    known = AuditLeaf.objects.filter(entry_id__in=possible).values_list("entry_id", flat=True)
     return sorted(ids - set(known))
 
 

@@ -2,8 +2,9 @@
 
 Before it seals it holds the chain against the anchor file. An anchor that does not fit means that
 the database was cut, restored or sealed anew, and nothing is built on that. Anchors that are
-missing, after a crash say, are added. An anchor file that cannot be read or written stops nothing:
-`Sealer.anchor_problem` tells of it until it works again.
+missing, after a crash say, are added. A file without any begins anew, with an entry of it in the
+trail: who removed it may have removed seals as well. An anchor file that cannot be read or written
+stops nothing: `Sealer.anchor_problem` tells of it until it works again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Self
 
-from audit import sealing, stored_entries
+from django.db import transaction
+
+from audit import sealing, stored_entries, trail
 from audit.anchors import Anchor, append_heads, last_anchors
 from audit.models import AuditSeal, SealKind
 from audit.sealing import Head, HeadMoved, SealedBatch, SealingRefused
@@ -25,6 +28,7 @@ from audit.stored_seals import digest_of
 
 logger = logging.getLogger(__name__)
 
+ANCHORS_BEGUN = "audit.anchors_begun"
 RECENT = timedelta(hours=1)
 """A round looks at the entries after those of the seals that are older than this."""
 SWEEP_EVERY = timedelta(days=1)
@@ -66,14 +70,22 @@ class Sealer:
     Attributes
     ----------
     interval : from one round to the next, as who calls means to keep it
+    by : who seals, asked for each entry that this leaves
     problem : why the last call failed; empty when it did not
     anchor_problem : why the last call could not read or write anchors; empty when it could
     is_catching_up : whether the last call ran out of time before it ran out of entries
     """
 
-    def __init__(self, files: SealingFiles, *, interval: timedelta = timedelta(0)) -> None:
+    def __init__(
+        self,
+        files: SealingFiles,
+        *,
+        interval: timedelta = timedelta(0),
+        by: Callable[[], trail.Actor] = lambda: trail.Actor.system("sealer"),
+    ) -> None:
         self.files = files
         self.interval = interval
+        self.by = by
         self.problem = self.anchor_problem = ""
         self.is_catching_up = False
         self._above: int | None = None
@@ -120,7 +132,8 @@ class Sealer:
     def check_anchors(self, signer: Signer) -> None:
         """Hold the chain against the anchors and add those that are missing.
 
-        Raises `SealingRefused` when one does not fit.
+        Leaves an entry when there is none at all, unless the only seal was just made. Raises
+        `SealingRefused` when one does not fit.
         """
         self.anchor_problem = ""
         try:
@@ -130,7 +143,11 @@ class Sealer:
             self._anchoring_failed(error)
             return
         head = sealing.current_head(signer)
-        self._append(missing_anchors(anchored, head, path=self.files.anchors))
+        missing = missing_anchors(anchored, head, path=self.files.anchors)
+        if anchored or head.no <= 1:
+            self._append(missing)
+        else:
+            self._begin_anchors(missing)
 
     def _begin(self, at: datetime) -> None:
         self._is_sweep = self._swept_at is None or at - self._swept_at >= SWEEP_EVERY
@@ -156,6 +173,22 @@ class Sealer:
             self._above = None
             self._swept_at = at if self._is_sweep else self._swept_at
         return None
+
+    def _begin_anchors(self, heads: Sequence[Anchor]) -> None:
+        """Entry and line together: a file that cannot be written is no new one each minute."""
+        head = heads[-1]
+        try:
+            with transaction.atomic():
+                details = {"no": head.no, "digest": head.digest}
+                trail.record(ANCHORS_BEGUN, by=self.by(), details=details)
+                append_heads(self.files.anchors, heads)
+        except OSError as error:
+            self._anchoring_failed(error)
+        else:
+            logger.warning(
+                "%s held no anchor of the %s seals; it begins anew: %s",
+                self.files.anchors, f"{head.no:,}", head,
+            )  # fmt: skip
 
     def _append(self, heads: Sequence[Anchor]) -> None:
         try:

@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from audit import merkle
 from audit.anchors import UnreadableAnchor, anchor_of
+from audit.anchors import opened as opened_file
 from audit.leaf import FIELDS, Unreadable, leaf_hash
 from audit.seal_format import NO_SEAL, SEAL_FIELDS, Seal, key_id_of
 
@@ -317,7 +318,7 @@ def keys_of(text: str) -> dict[str, Ed25519PublicKey]:
 def anchors_of(path: Path) -> Anchors:
     """Raises `OSError`, and `Unusable` for a file without any; says which lines are none."""
     anchors: dict[int, dict[str, int]] = {}
-    with path.open("rb") as file:
+    with open(opened_file(path), "rb") as file:
         number = 0
         while line := file.readline(MAX_ANCHOR):
             number += 1

@@ -13,6 +13,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from audit import trail
+from audit.anchors import append_heads
 from audit.models import AuditEntry
 from audit.sealer import Sealer, SealingFiles
 from audit.sealing import SealedBatch, seal_entries
@@ -49,9 +50,10 @@ class SealedTrail:
         """Seal all there is, a few at a time, and anchor it."""
         batches = []
         moment = at or timezone.now()
+        Sealer(self.files).check_anchors(self.signer)
         while batch := seal_entries(self.signer, at=moment, at_most=at_most):
             batches.append(batch)
-        Sealer(self.files).check_anchors(self.signer)
+        append_heads(self.files.anchors, [batch.anchor for batch in batches])
         return batches
 
     def verified(self) -> Verification:

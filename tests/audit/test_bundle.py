@@ -205,7 +205,9 @@ def test_what_is_being_pruned_is_not_offered_either(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--entry", "1", "999999999"], "such as 999999999"),
+        (["--entry", "1", "999999999"], r"not sealed: 999999999\."),
+        (["--entry", "1", "-1", "9" * 30], rf"not sealed: -1, {'9' * 30}\."),
+        (["--entry", *map(str, range(10**6, 10**6 + 12))], "1000009 and 2 more"),
         (["--since", "2027-01-01"], "No sealed entry"),
         (["--since", "yesterday"], "no date"),
     ],
@@ -308,6 +310,8 @@ def test_without_trusted_keys_or_anchors_it_is_not_confirmed(
         for option in ("--public-keys", "--anchor"):
             path = str(tmp_path / unusable)
             assert verified(whole, stored, capsys, option, path)[0] == UNUSABLE
+    os.mkfifo(tmp_path / "pipe")
+    assert verified(whole, stored, capsys, "--anchor", str(tmp_path / "pipe"))[0] == UNUSABLE
 
 
 def test_seals_of_another_key_are_found_when_the_trusted_ones_are_named(

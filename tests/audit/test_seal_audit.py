@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from audit import stored_entries
+from audit.anchors import read_anchors
 from audit.management.commands import seal_audit as command
 from audit.models import AuditEntry, AuditSeal
 from audit.sealing_key import trusted_keys
@@ -48,13 +50,31 @@ def test_quiet_it_says_nothing(trail: SealedTrail) -> None:
     assert AuditSeal.objects.count() == 1
 
 
-def test_an_anchor_file_that_fails_is_told(trail: SealedTrail) -> None:
-    trail.files.anchors.mkdir()
+@pytest.mark.parametrize(
+    ("make", "reason"), [(Path.mkdir, "Is a directory"), (os.mkfifo, "it is no regular file")]
+)
+def test_an_anchor_file_that_fails_is_told(
+    trail: SealedTrail, make: Callable[[Path], None], reason: str
+) -> None:
+    make(trail.files.anchors)
 
     said, errors = seal_audit("--quiet")
 
     assert said == ""
-    assert errors == f"The seals are not anchored: {trail.files.anchors}: Is a directory\n"
+    assert errors == f"The seals are not anchored: {trail.files.anchors}: {reason}\n"
+
+
+def test_anchors_that_are_gone_begin_anew_by_who_seals(trail: SealedTrail) -> None:
+    trail.add(5)
+    trail.seal(at_most=4)
+    trail.files.anchors.unlink()
+
+    assert seal_audit() == ("2 entries sealed by 1 seal.\n", "")
+
+    begun, sealed = AuditEntry.objects.order_by("id")[5:]
+    assert (begun.action, sealed.action) == ("audit.anchors_begun", "audit.sealed")
+    assert begun.actor_kind == "command" and begun.actor_id == "seal_audit"
+    assert [anchor.no for anchor in read_anchors(trail.files.anchors)] == [2, 3]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import logging
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from audit import append_only, merkle, sealer, sealing, stored_entries
-from audit.anchors import Anchor, append_heads, read_anchors
+from audit.anchors import Anchor, append_heads, last_anchors, read_anchors
 from audit.leaf import leaf_hash
 from audit.models import AuditEntry, AuditLeaf, AuditSeal
 from audit.seal_format import NO_SEAL, key_id_of
@@ -26,6 +29,7 @@ from audit.sealing import HeadMoved, SealingRefused, append_seal, current_head, 
 from audit.sealing_key import Signer
 from audit.stored_seals import digest_of, seal_of
 from tests.audit.sealed_trail import SealedTrail, sealed_trail
+from tests.expectations import one_entry
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -157,7 +161,8 @@ def test_sealers_at_once_fork_nothing_and_seal_each_entry_once(tmp_path: Path) -
             ready.wait(10)
             while stored_entries.n_unsealed(above=0):
                 try:
-                    seal_entries(trail.signer, at=timezone.now(), at_most=7)
+                    batch = seal_entries(trail.signer, at=timezone.now(), at_most=7)
+                    append_heads(trail.files.anchors, [batch.anchor] if batch else [])
                     mine.check_anchors(trail.signer)
                 except HeadMoved:
                     continue
@@ -506,6 +511,59 @@ def test_an_anchor_file_that_fails_stops_no_sealing_and_catches_up(
     kept.rename(trail.files.anchors)
     mine.seal(now=lambda: NOW)
     assert (anchored(trail), mine.anchor_problem) == ([1, 2], "")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_anchors_that_are_gone_begin_anew_with_one_entry(
+    trail: SealedTrail, caplog: pytest.LogCaptureFixture, is_there: bool
+) -> None:
+    trail.add(5)
+    digest = trail.seal(at_most=4)[-1].digest
+    trail.files.anchors.unlink()
+    if is_there:
+        trail.files.anchors.write_text("no anchor\n" * 2000)
+    mine = Sealer(trail.files)
+
+    with one_entry(action="audit.anchors_begun", actor_kind="system", actor_id="sealer") as written:
+        mine.seal(now=lambda: NOW)
+        mine.seal(now=lambda: NOW)
+
+    assert json.loads(written[0].details) == {"no": 2, "digest": digest}
+    assert [anchor.no for anchor in last_anchors(trail.files.anchors)] == [2, 3]
+    assert written[0].pk in sealed_ids()
+    [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert f"held no anchor of the 2 seals; it begins anew: {NOW:%Y}" in warning.getMessage()
+
+
+def test_anchors_that_the_first_seal_still_lacks_leave_no_entry(trail: SealedTrail) -> None:
+    trail.add(1)
+    seal_entries(trail.signer, at=NOW)
+
+    Sealer(trail.files).seal(now=lambda: NOW)
+
+    assert (anchored(trail), AuditEntry.objects.count()) == ([1], 1)
+
+
+def test_anchors_that_cannot_be_begun_leave_no_entry_each_round(
+    trail: SealedTrail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trail.add(5)
+    trail.seal(at_most=4)
+    trail.files.anchors.unlink()
+    mine = Sealer(trail.files)
+    with monkeypatch.context() as full:
+        full.setattr(sealer, "append_heads", no_room)
+        mine.seal(now=lambda: NOW)
+    assert (AuditEntry.objects.count(), trail.files.anchors.exists()) == (5, False)
+    assert mine.anchor_problem == f"{trail.files.anchors}: No space left on device"
+
+    mine.seal(now=lambda: NOW)
+
+    assert (AuditEntry.objects.count(), mine.anchor_problem) == (6, "")
+
+
+def no_room(path: Path, heads: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_round_that_fails_says_so_until_one_succeeds(

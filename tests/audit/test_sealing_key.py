@@ -163,6 +163,26 @@ def test_a_replacement_that_cannot_be_written_leaves_the_old_key(
     assert sorted(files[0].parent.iterdir()) == sorted(files)
 
 
+def test_a_new_key_is_trusted_before_it_is_there(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash in between leaves the old key at work."""
+    old = load_or_make_signer(*files)
+    write = sealing_key._write_new
+
+    def crash(path: Path, content: bytes, *, mode: int) -> None:
+        if path == files[0]:
+            raise RuntimeError("killed")
+        write(path, content, mode=mode)
+
+    monkeypatch.setattr(sealing_key, "_write_new", crash)
+    with pytest.raises(RuntimeError):
+        make_new_key(*files)
+
+    signer = load_or_make_signer(*files)
+    assert signer.key_id == old.key_id and len(signer.trusted) == 2
+
+
 def test_remarks_between_public_keys_are_kept(files: tuple[Path, Path]) -> None:
     old = load_or_make_signer(*files)
     remark = b"# since 2026, without an end of line"

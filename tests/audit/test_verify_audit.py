@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -162,12 +163,14 @@ def test_a_database_that_cannot_be_written_is_verified_all_the_same(
 
 def test_what_keeps_it_from_verifying_is_said_in_a_line(attacker: Attacker, tmp_path: Path) -> None:
     (tmp_path / "none.pem").write_text("no key")
+    os.mkfifo(tmp_path / "pipe")
 
     for arguments, words in [
         (["--public-keys", str(tmp_path / "missing")], "public keys"),
         (["--public-keys", str(tmp_path / "none.pem")], "no public key"),
         (["--anchor", str(tmp_path / "missing")], "anchors cannot be read"),
         (["--anchor", str(tmp_path)], "anchors cannot be read"),
+        (["--anchor", str(tmp_path / "pipe")], "it is no regular file"),
     ]:
         n_before = AuditEntry.objects.count()
         code, said = refused(*arguments)

@@ -91,7 +91,7 @@ class Command(BaseCommand):
         if not is_agreed and not self._is_agreed():
             raise CommandError("Nothing was removed.")
         if planned:
-            sealer = Sealer(SealingFiles.of(settings))
+            sealer = Sealer(SealingFiles.of(settings), by=lambda: by)
             signer = sealer.files.signer()
             sealer.check_anchors(signer)
             stored = pruning.record(planned, signer=signer, by=by, at=timezone.now())

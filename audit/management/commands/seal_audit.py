@@ -57,7 +57,7 @@ class Command(BaseCommand):
         self.is_quiet: bool = options["quiet"]
         self.by = trail.Actor.command("seal_audit")
         files = SealingFiles.of(settings)
-        sealer = Sealer(files)
+        sealer = Sealer(files, by=lambda: trail.Actor.command("seal_audit"))
         if options["new_key"]:
             self.change_key(files)
         else:
