@@ -205,8 +205,8 @@ def test_what_is_being_pruned_is_not_offered_either(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--entry", "1", "999999999"], r"not sealed: 999999999\."),
-        (["--entry", "1", "-1", "9" * 30], rf"not sealed: -1, {'9' * 30}\."),
+        (["--entry", "1", "999999999"], r"not sealed: .*\b999999999\."),
+        (["--entry", "-1", "9" * 30], rf"not sealed: -1, {'9' * 30}\."),
         (["--entry", *map(str, range(10**6, 10**6 + 12))], "1000009 and 2 more"),
         (["--since", "2027-01-01"], "No sealed entry"),
         (["--since", "yesterday"], "no date"),
