@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Never, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -17,8 +17,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 def progress_bar(title: str, stream: TextIO) -> Iterator[Callable[[float, str], None]]:
     """Yields `report(share, step)`; the bar goes to `stream`.
 
-    After a Ctrl-C `report` raises KeyboardInterrupt until the work is done, should the first one
-    have been lost.
+    After a Ctrl-C the next `report` raises KeyboardInterrupt, unless it says that the work is
+    done; a second Ctrl-C raises it at once.
     """
     columns = (
         TextColumn("{task.fields[title]}"),
@@ -28,32 +28,34 @@ def progress_bar(title: str, stream: TextIO) -> Iterator[Callable[[float, str], 
         TimeElapsedColumn(),
     )
     console = Console(file=stream)
-    with (
-        remembered_interrupt() as interrupted,
-        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
-    ):
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=1.0, title=title)
+        with postponed_interrupt(
+            lambda: progress.update(task, description="stopping; Ctrl-C again stops at once")
+        ) as interrupted:
 
-        def report(share: float, step: str) -> None:
-            if interrupted.is_set() and share < 1:
-                raise KeyboardInterrupt
-            progress.update(task, completed=share, description=step)
+            def report(share: float, step: str) -> None:
+                if interrupted.is_set() and share < 1:
+                    raise KeyboardInterrupt
+                progress.update(task, completed=share, description=step)
 
-        yield report
+            yield report
 
 
 @contextmanager
-def remembered_interrupt() -> Iterator[threading.Event]:
-    """Yields what is set once Ctrl-C was pressed.
+def postponed_interrupt(on_interrupt: Callable[[], None]) -> Iterator[threading.Event]:
+    """Yields what the first Ctrl-C sets, after which it calls `on_interrupt`; a second one raises.
 
-    Python raises KeyboardInterrupt once, wherever the main thread is; inside a callback of an
-    extension module it goes no further.
+    Python would raise KeyboardInterrupt wherever the main thread is: inside a callback of an
+    extension module or of the import system it is printed as ignored and goes no further.
     """
     interrupted = threading.Event()
 
-    def interrupt(number: int, frame: FrameType | None) -> Never:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         interrupted.set()
-        raise KeyboardInterrupt
+        on_interrupt()
 
     if threading.current_thread() is not threading.main_thread():  # signals are not for others
         yield interrupted
