@@ -57,7 +57,8 @@ ALARM_SHARE = 1 / 3
 # Neighbours that warn by chance grow with their number and the square of the level.
 REPEATABLE_CHECKS = 52
 POWER_QUANTILE = 0.84  # standard normal quantile of a power of 80 %
-MAX_TABLES = 8  # features whose shares by cell are kept, those with the surest findings
+MAX_TABLES = 200  # features whose shares by cell are kept, those with the surest findings first
+MAX_TABLES_OF_FINDINGS = 8  # the same, where only features with a finding have theirs kept
 
 NO_NAMES: Mapping[int, str] = MappingProxyType({})
 NONE_UNREADABLE: Mapping[str, int] = MappingProxyType({})
@@ -89,7 +90,7 @@ class DriftResult:
     alone is drift, `repeat_threshold` that at which it is when it repeats; `subjects` names what
     findings of that level are about, for the next comparison.
     `n_scored` current customers stand for all where clusters are checked. `inside` describes, and
-    so do `tables`: the shares of customers by cell of the features that findings are about.
+    so do `tables`: the shares of customers by cell of a feature, the surest findings first.
     """
 
     verdict: Verdict
@@ -145,6 +146,7 @@ def compare(
     unreadable: Mapping[str, int] = NONE_UNREADABLE,
     segment_names: Mapping[int, str] = NO_NAMES,
     random_state: int = 0,
+    with_all_tables: bool = True,
 ) -> DriftResult:
     """Compare current customers with the reference.
 
@@ -166,6 +168,7 @@ def compare(
     unreadable : missing values by feature that were given, but of another type
     segment_names : what clusters are called
     random_state : seed of the samples that pairs and clusters are looked at in
+    with_all_tables : whether shares by cell are kept of features without a finding too
 
     Returns
     -------
@@ -239,7 +242,9 @@ def compare(
         threshold,
     )
     result = _concluded(replace(unjudged, checks=tuple(checks), inside=inside), previous_subjects)
-    return replace(result, tables=_tables(profile, raw, result.drifted_features[:MAX_TABLES]))
+    names = _with_tables(result) if with_all_tables else result.drifted_features
+    most = MAX_TABLES if with_all_tables else MAX_TABLES_OF_FINDINGS
+    return replace(result, tables=_tables(profile, raw, names[:most]))
 
 
 def alarm_threshold(threshold: float, checks_per_year: float) -> float:
@@ -285,6 +290,14 @@ def _weigh(*blocks: tuple[float, Sequence[Sequence[CheckResult]]]) -> list[Check
         for group in groups
         for check in group
     ]
+
+
+def _with_tables(result: DriftResult) -> tuple[str, ...]:
+    """Return the features that were checked: the surest findings, then by size of effect."""
+    alone = (check for check in result.checks if check.feature and check.other is None)
+    largest = sorted(alone, key=lambda check: -abs(check.effect))
+    names = (check.feature for check in largest if check.feature)
+    return tuple(dict.fromkeys([*result.drifted_features, *names]))
 
 
 def _tables(

@@ -22,6 +22,7 @@ ID_FIELD = "customer_id"
 NUMBER_LIMIT = 1e15
 MAX_TEXT = 1000  # characters of a text value
 MAX_ID = 200  # characters of a customer_id
+PATH_STEPS = frozenset({".", ".."})  # as ids they could not be addressed: clients resolve them
 MAX_NAME = 200  # characters of an attribute name
 MAX_ATTRIBUTES = 1000  # attributes of one record
 MAX_PROBLEMS = 100  # problems that InvalidRecords keeps; it counts all of them
@@ -305,6 +306,7 @@ def _are_sound_ids(ids: Sequence[Scalar]) -> bool:
         len(set(texts)) == len(texts)
         and min(lengths) > 0
         and max(lengths) <= MAX_ID
+        and PATH_STEPS.isdisjoint(texts)
         # Without any white space there is none at an end, and one pass in C says so.
         and (joined.split() == [joined] or list(map(str.strip, texts)) == texts)
     )
@@ -350,6 +352,8 @@ def _id_problems(
         yield from _text_problems(value, longest=MAX_ID)
         if value != value.strip():
             yield "padded", "must not begin or end with white space"
+        if value in PATH_STEPS:
+            yield "bad-id", "must not be . or .., which no address can name"
         if counts[value] > 1:
             yield "duplicate-id", f"stands {counts[value]} times in this request"
 

@@ -1,28 +1,36 @@
 """A rule a person can read for each cluster: a few bounds on raw columns, honest about its fit.
 
-Words: a *condition* bounds one feature, an *alternative* is conditions that hold together, a
-*rule* is one or two alternatives; precision and recall come from customers the rule did not see.
+Words: a *rule* is one or two alternatives of conditions (`ml.rule_conditions`); precision and
+recall come from customers the rule did not see.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.description import feature_title
 from ml.features import Feature, FeatureSchema, FloatArray, Kind, RawColumns
-
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
-
-NO_SHORT_RULE = "no short rule"
-EVERY_CUSTOMER = "every customer"
+from ml.rule_bounds import range_condition, shortened, with_round_bounds
+from ml.rule_conditions import (
+    MISSING,
+    OTHER,
+    Alternative,
+    BoolArray,
+    Condition,
+    IntArray,
+    LevelCondition,
+    f1,
+    fill_of,
+    level_tokens,
+    match,
+    tokens_of,
+)
+from ml.rule_words import NO_SHORT_RULE, level_words, rule_words
 
 # Depth, leaf share and class weights are those with which rules were measured on nine customer
 # tables: mean precision on unseen customers .87 for four segments.
@@ -31,82 +39,9 @@ MIN_LEAF_SHARE = 0.01  # of the customers the tree sees
 MIN_LEAF_CUSTOMERS = 5  # fewer say nothing; a judgement
 MAX_ALTERNATIVES = 2
 MIN_F1_GAIN = 0.02  # what a second alternative must add; below it the longer text is not worth it
-MAX_ROUNDING_COST = 0.01  # F1 that round thresholds may cost in all
-MIN_DIGITS = 2  # significant digits of a threshold
-MAX_DIGITS = 17  # tells any two float64 apart
 MIN_PRECISION = 0.7  # a rule that is wrong more often is not shown
 SEEN_SHARE = 0.7  # of the sampled customers of each cluster; the others judge the rule
 DEFAULT_MAX_ROWS = 20_000
-# A threshold beyond this is written as float64 prints it: thousands separators no longer help.
-LARGEST_SPELLED_OUT = 1e15
-_OTHER, _MISSING = -1, -2  # what a level token is if it is none of the feature's own levels
-
-
-@dataclass(frozen=True, slots=True)
-class RangeCondition:
-    """A number, boolean or date lies above one bound, at most at another, or both.
-
-    Attributes
-    ----------
-    feature, kind, text : str
-        `text` says the condition in words.
-    above, at_most : float or None
-        In raw units, days before the training date for a date, 0 and 1 for a boolean.
-    or_missing : bool
-        Whether a missing value satisfies it: the model reads it as the training median.
-    """
-
-    feature: str
-    kind: str
-    text: str
-    above: float | None
-    at_most: float | None
-    or_missing: bool
-
-    def matches(self, raw: Mapping[str, FloatArray]) -> BoolArray:
-        values = raw[self.feature]
-        holds = np.full(len(values), True)
-        if self.above is not None:
-            holds &= values > self.above
-        if self.at_most is not None:
-            holds &= values <= self.at_most
-        return np.where(np.isnan(values), self.or_missing, holds)
-
-
-@dataclass(frozen=True, slots=True)
-class LevelCondition:
-    """A category holds one of some levels.
-
-    Attributes
-    ----------
-    feature, kind, text : str
-    levels : tuple of str
-        Those allowed among the levels with a column of their own.
-    codes : tuple of int
-        The raw codes of `levels`.
-    n_levels : int
-        Codes from here on, and below 0, are rare and unseen levels.
-    or_other, or_missing : bool
-        Whether a rare or unseen level, or a missing value, satisfies it.
-    """
-
-    feature: str
-    kind: str
-    text: str
-    levels: tuple[str, ...]
-    codes: tuple[int, ...]
-    n_levels: int
-    or_other: bool
-    or_missing: bool
-
-    def matches(self, raw: Mapping[str, FloatArray]) -> BoolArray:
-        tokens = _level_tokens(raw[self.feature], self.n_levels)
-        allowed = [*self.codes, *[_OTHER] * self.or_other, *[_MISSING] * self.or_missing]
-        return np.isin(tokens, allowed)
-
-
-Condition: TypeAlias = RangeCondition | LevelCondition
-Alternative: TypeAlias = tuple[Condition, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +74,7 @@ class SegmentRule:
 
     def matches(self, raw: Mapping[str, FloatArray]) -> BoolArray:
         """Find the customers that the rule describes, bool (n,), from raw columns."""
-        return _match(self.conditions, raw)
+        return match(self.conditions, raw)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -251,25 +186,9 @@ class _Table:
 
 def _split_columns(feature: Feature, values: FloatArray) -> list[tuple[int | None, FloatArray]]:
     if feature.kind is not Kind.CATEGORY:
-        return [(None, np.where(np.isnan(values), _fill(feature), values))]
-    tokens = _level_tokens(values, len(feature.levels))
-    return [(token, (tokens == token).astype(np.float64)) for token in _tokens_of(feature)]
-
-
-def _fill(feature: Feature) -> float:
-    """What the model reads for a missing value; whole days, as dates have no halves."""
-    return float(math.floor(feature.fill)) if feature.kind is Kind.DATE else feature.fill
-
-
-def _level_tokens(values: FloatArray, n_levels: int) -> IntArray:
-    known = np.where(np.isnan(values), -1.0, values).astype(np.int64)
-    tokens = np.where((known >= 0) & (known < n_levels), known, _OTHER)
-    return np.where(np.isnan(values), _MISSING, tokens)
-
-
-def _tokens_of(feature: Feature) -> list[int]:
-    extras = [_OTHER] * bool(feature.rare_levels) + [_MISSING] * feature.imputed
-    return [*range(len(feature.levels)), *extras]
+        return [(None, np.where(np.isnan(values), fill_of(feature), values))]
+    tokens = level_tokens(values, len(feature.levels))
+    return [(token, (tokens == token).astype(np.float64)) for token in tokens_of(feature)]
 
 
 def _check_columns(schema: FeatureSchema, raw: RawColumns, labels: IntArray) -> None:
@@ -313,7 +232,8 @@ def _find(table: _Table, cluster: int, random_state: int) -> tuple[Alternative, 
     found = tuple(_conditions(table, path) for path in _choose(nodes, members))
     if not found:
         return None
-    return _rounded(_shortened(found, table.raw, members), table, members)
+    short = shortened(found, table.raw, members)
+    return with_round_bounds(short, table.schema, table.raw, members)
 
 
 def _grow(table: _Table, members: BoolArray, random_state: int) -> list[tuple[_Path, BoolArray]]:
@@ -355,7 +275,7 @@ def _choose(nodes: Sequence[tuple[_Path, BoolArray]], members: BoolArray) -> lis
     covered = np.full(len(members), False)
     best = 0.0
     for _ in range(MAX_ALTERNATIVES):
-        scores = [_f1(covered | inside, members) for _, inside in nodes]
+        scores = [f1(covered | inside, members) for _, inside in nodes]
         place = int(np.argmax(scores)) if scores else -1
         if place < 0 or scores[place] < best + MIN_F1_GAIN:
             break
@@ -363,12 +283,6 @@ def _choose(nodes: Sequence[tuple[_Path, BoolArray]], members: BoolArray) -> lis
         chosen.append(nodes[place][0])
         covered = covered | nodes[place][1]
     return chosen
-
-
-def _f1(matched: BoolArray, members: BoolArray) -> float:
-    """Harmonic mean of precision and recall, 2 tp / (matched + members); van Rijsbergen (1979)."""
-    total = int(matched.sum()) + int(members.sum())
-    return 2.0 * int((matched & members).sum()) / total if total else 0.0
 
 
 def _conditions(table: _Table, path: _Path) -> Alternative:
@@ -386,7 +300,7 @@ def _condition(schema: FeatureSchema, turns: Sequence[tuple[_Column, _Step]]) ->
         return _level_condition(feature, turns)
     lower = [_raw_threshold(column, step) for column, step in turns if step.goes_right]
     upper = [_raw_threshold(column, step) for column, step in turns if not step.goes_right]
-    return _range_condition(
+    return range_condition(
         schema, feature, max(lower) if lower else None, min(upper) if upper else None
     )
 
@@ -401,147 +315,27 @@ def _raw_threshold(column: _Column, step: _Step) -> float:
     return middle if middle < high else low
 
 
-def _range_condition(
-    schema: FeatureSchema, feature: Feature, above: float | None, at_most: float | None
-) -> RangeCondition:
-    fill = _fill(feature)
-    fill_fits = (above is None or fill > above) and (at_most is None or fill <= at_most)
-    text = _RANGE_WORDS[feature.kind](feature, above, at_most, schema.as_of)
-    if fill_fits and feature.imputed:
-        text += " (or unknown)"
-    return RangeCondition(feature.name, feature.kind.value, text, above, at_most, fill_fits)
-
-
 def _level_condition(feature: Feature, turns: Sequence[tuple[_Column, _Step]]) -> LevelCondition:
-    allowed = {*range(len(feature.levels)), _OTHER, _MISSING}
+    allowed = {*range(len(feature.levels)), OTHER, MISSING}
     for column, step in turns:
         token = column.token
         allowed = {t for t in allowed if (t == token) is step.goes_right}
     if not feature.imputed:  # the model reads a missing value as no level at all
-        allowed = allowed - {_MISSING} | ({_MISSING} if _OTHER in allowed else set())
+        allowed = allowed - {MISSING} | ({MISSING} if OTHER in allowed else set())
     codes = tuple(sorted(token for token in allowed if token >= 0))
     return LevelCondition(
         feature=feature.name,
         kind=feature.kind.value,
-        text=_level_words(feature, allowed),
+        text=level_words(feature, allowed),
         levels=tuple(feature.levels[code] for code in codes),
         codes=codes,
         n_levels=len(feature.levels),
-        or_other=_OTHER in allowed,
-        or_missing=_MISSING in allowed,
+        or_other=OTHER in allowed,
+        or_missing=MISSING in allowed,
     )
 
 
-# Fewer conditions and rounder thresholds.
-
-
-def _shortened(
-    alternatives: tuple[Alternative, ...], raw: RawColumns, members: BoolArray
-) -> tuple[Alternative, ...]:
-    """Leave out conditions without which the rule is as good: a tree asks before it knows."""
-    best = _f1(_match(alternatives, raw), members)
-    for place in reversed(list(_places(alternatives))):
-        tried = _replaced(alternatives, place, ())
-        if all(tried) and (score := _f1(_match(tried, raw), members)) >= best:
-            alternatives, best = tried, score
-    return alternatives
-
-
-def _rounded(
-    alternatives: tuple[Alternative, ...], table: _Table, members: BoolArray
-) -> tuple[Alternative, ...]:
-    """Make each threshold as round as the rule can bear, all together within the cost."""
-    least = _f1(_match(alternatives, table.raw), members) - MAX_ROUNDING_COST
-    features = {feature.name: feature for feature in table.schema.features}
-    for place in _places(alternatives):
-        condition = alternatives[place[0]][place[1]]
-        if isinstance(condition, LevelCondition) or condition.kind == Kind.BOOLEAN:
-            continue
-        for option in _rounder_options(condition, table.schema, features[condition.feature]):
-            tried = _replaced(alternatives, place, (option,))
-            if _f1(_match(tried, table.raw), members) > least:
-                alternatives = tried
-                break
-    return alternatives
-
-
-def _places(alternatives: Sequence[Alternative]) -> Iterator[tuple[int, int]]:
-    return ((i, j) for i, conditions in enumerate(alternatives) for j in range(len(conditions)))
-
-
-def _replaced(
-    alternatives: tuple[Alternative, ...], place: tuple[int, int], new: Alternative
-) -> tuple[Alternative, ...]:
-    i, j = place
-    changed = (*alternatives[i][:j], *new, *alternatives[i][j + 1 :])
-    return (*alternatives[:i], changed, *alternatives[i + 1 :])
-
-
-def _rounder_options(
-    condition: RangeCondition, schema: FeatureSchema, feature: Feature
-) -> list[RangeCondition]:
-    """The condition with ever finer thresholds, the roundest first, ending at the exact ones."""
-    round_to = _round_days(schema.as_of) if feature.kind is Kind.DATE else _ROUND_NUMBERS
-    return [
-        _range_condition(
-            schema,
-            feature,
-            None if condition.above is None else rounded(condition.above),
-            None if condition.at_most is None else rounded(condition.at_most),
-        )
-        for rounded in round_to
-    ]
-
-
-def _significant(value: float, digits: int) -> float:
-    return float(f"{value:.{digits - 1}e}")
-
-
-def _to_digits(digits: int) -> Callable[[float], float]:
-    return lambda value: _significant(value, digits)
-
-
-_ROUND_NUMBERS = [_to_digits(digits) for digits in range(MIN_DIGITS, MAX_DIGITS + 1)]
-
-
-def _round_days(as_of: date) -> list[Callable[[float], float]]:
-    """Dates are round at the turn of a year, then of a month."""
-
-    def to_nearest(starts: Callable[[date], tuple[date, date]]) -> Callable[[float], float]:
-        def rounded(days: float) -> float:
-            day = as_of - timedelta(days=days)
-            nearest = min(starts(day), key=lambda start: abs((start - day).days))
-            return float((as_of - nearest).days)
-
-        return rounded
-
-    return [to_nearest(_years_around), to_nearest(_months_around), lambda days: days]
-
-
-def _years_around(day: date) -> tuple[date, date]:
-    first = day.replace(month=1, day=1)
-    return first, first.replace(year=min(day.year + 1, date.max.year))
-
-
-def _months_around(day: date) -> tuple[date, date]:
-    first = day.replace(day=1)
-    if day.month < 12:
-        return first, first.replace(month=day.month + 1)
-    return first, first.replace(year=min(day.year + 1, date.max.year), month=1)
-
-
-# Judgement and words.
-
-
-def _match(alternatives: Sequence[Alternative], raw: Mapping[str, FloatArray]) -> BoolArray:
-    n_rows = len(next(iter(raw.values())))
-    matched = np.full(n_rows, False)
-    for alternative in alternatives:
-        inside = np.full(n_rows, True)
-        for condition in alternative:
-            inside &= condition.matches(raw)
-        matched |= inside
-    return matched
+# Judgement.
 
 
 def _judged(
@@ -550,79 +344,16 @@ def _judged(
     unseen: RawColumns,
     members: BoolArray,
 ) -> SegmentRule:
-    matched = _match(alternatives or (), unseen)
+    matched = match(alternatives or (), unseen)
     n_hits, n_matched, n_members = (int(x.sum()) for x in (matched & members, matched, members))
     precision = n_hits / n_matched if n_matched else 0.0
     is_short = alternatives is not None and precision >= MIN_PRECISION
     return SegmentRule(
         cluster=cluster,
-        text=_rule_words(alternatives or ()) if is_short else NO_SHORT_RULE,
+        text=rule_words(alternatives or ()) if is_short else NO_SHORT_RULE,
         conditions=alternatives or (),
         precision=precision,
         recall=n_hits / n_members if n_members else 0.0,
         coverage=n_matched / len(members) if len(members) else 0.0,
         is_short=is_short,
     )
-
-
-def _rule_words(alternatives: Sequence[Alternative]) -> str:
-    texts = [" and ".join(c.text for c in alternative) for alternative in alternatives]
-    return ", or ".join(texts) or EVERY_CUSTOMER
-
-
-def _number_words(feature: Feature, above: float | None, at_most: float | None, as_of: date) -> str:
-    title = feature_title(feature.name)
-    if above is None or at_most is None:
-        return (
-            f"{title} > {_spelled(above)}" if at_most is None else f"{title} ≤ {_spelled(at_most)}"
-        )
-    return f"{_spelled(above)} < {title} ≤ {_spelled(at_most)}"
-
-
-def _boolean_words(
-    feature: Feature, above: float | None, at_most: float | None, as_of: date
-) -> str:
-    return f"{feature_title(feature.name)} = {'yes' if at_most is None else 'no'}"
-
-
-def _date_words(feature: Feature, above: float | None, at_most: float | None, as_of: date) -> str:
-    """More days before the training date is earlier."""
-    words = [] if at_most is None else [f"on or after {_day(as_of, at_most)}"]
-    words += [] if above is None else [f"before {_day(as_of, above)}"]
-    # "signed up on" reads "signed up on or after", not "signed up on on or after".
-    title = feature_title(feature.name).removesuffix(" on")
-    return f"{title} {' and '.join(words)}"
-
-
-_RANGE_WORDS: dict[Kind, Callable[[Feature, float | None, float | None, date], str]] = {
-    Kind.NUMBER: _number_words,
-    Kind.BOOLEAN: _boolean_words,
-    Kind.DATE: _date_words,
-}
-
-
-def _day(as_of: date, days: float) -> str:
-    return (as_of - timedelta(days=days)).isoformat()
-
-
-def _spelled(value: float | None) -> str:
-    if value is None:
-        return ""
-    whole = value.is_integer() and abs(value) < LARGEST_SPELLED_OUT
-    return f"{value:,.0f}" if whole else repr(value)
-
-
-def _level_words(feature: Feature, allowed: set[int]) -> str:
-    """What it is, or what it is not: whichever is shorter."""
-    known = _tokens_of(feature)
-    inside = [token for token in known if token in allowed]
-    outside = [token for token in known if token not in allowed]
-    tokens, verb = (inside, "is") if len(inside) <= len(outside) else (outside, "is not")
-    names = [_token_word(feature, token) for token in tokens]
-    return f"{feature_title(feature.name)} {verb} {' or '.join(names)}"
-
-
-def _token_word(feature: Feature, token: int) -> str:
-    if token >= 0:
-        return feature.levels[token]
-    return "a rare value" if token == _OTHER else "unknown"

@@ -150,7 +150,13 @@ def _learn(name: str, column: "pd.Series", as_of: date, *, named: bool) -> Featu
         )
     if holds_coded_texts(column):
         return _learn_coded_texts(name, column, as_of)
-    values = frame_values(column)
+    return learn_attribute(name, frame_values(column), as_of, named=named)
+
+
+def learn_attribute(
+    name: str, values: list[Any], as_of: date, *, named: bool = False
+) -> Feature | Omission:
+    """Learn one attribute from its values, None where missing, by the same rules as a table's."""
     kinds = set(map(type, values)) - {NoneType}
     if not kinds:
         return Omission(name, REASON_MISSING)

@@ -11,15 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 from ml.cluster_fits import fit_kmeans
+from ml.cluster_names import feature_title
+from ml.cluster_profiles import ClusterDescription
 from ml.clusterers import KMeansModel
-from ml.description import (
-    ClusterDescription,
-    cluster_stability,
-    describe_clusters,
-    feature_title,
-)
+from ml.description import describe_clusters
 from ml.encoder import FeatureEncoder
 from ml.schema_learning import learn_schema
+from ml.stability import cluster_stability
 
 AS_OF = date(2026, 1, 31)
 

@@ -147,6 +147,8 @@ def test_values_on_the_limit_pass(value: object) -> None:
         ("C-1\u00a0", "padded"),
         ("x" * (MAX_ID + 1), "too-long"),
         ("C\u200d1", "bad-text"),
+        (".", "bad-id"),
+        ("..", "bad-id"),
     ],
 )
 def test_a_bad_customer_id_is_refused(customer_id: object, code: str) -> None:

@@ -17,14 +17,8 @@ from numpy.typing import NDArray
 from ml.cluster_fits import fit_kmeans
 from ml.encoder import FeatureEncoder
 from ml.features import FeatureSchema, RawColumns
-from ml.rules import (
-    EVERY_CUSTOMER,
-    MIN_PRECISION,
-    NO_SHORT_RULE,
-    SegmentRule,
-    describe_rules,
-    split_rows,
-)
+from ml.rule_words import EVERY_CUSTOMER, NO_SHORT_RULE
+from ml.rules import MIN_PRECISION, SegmentRule, describe_rules, split_rows
 from ml.schema_learning import learn_schema
 
 AS_OF = date(2026, 1, 31)
