@@ -1,4 +1,4 @@
-"""API keys, users and groups in the admin; Django's own forms, our trail."""
+"""API keys in the admin; what libraries register of their own is taken away."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, reverse
 from django.utils.html import format_html
+from django_otp.plugins.otp_totp.models import TOTPDevice
 from django_q.models import Failure, OrmQ, Schedule, Success
 from rest_framework_api_key.models import APIKey as StockApiKey
 from unfold.decorators import display
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
-from access.form_changes import CHANGED
+from access import admin_people  # noqa: F401  registers users and groups
 from access.keys import (
     MAX_OVERLAP_HOURS,
     OVERLAP_HOURS,
@@ -34,7 +30,6 @@ from access.models import ApiKey
 from access.scopes import Scope
 from access.staff import (
     ReadOnlyAdmin,
-    RecordedChanges,
     StaffRequest,
     actor_of,
     require,
@@ -47,8 +42,8 @@ admin.site.unregister(StockApiKey)
 # Their payloads are pickles: who edits them runs code on the server.
 for model in (Failure, OrmQ, Schedule, Success):
     admin.site.unregister(model)
-admin.site.unregister(User)
-admin.site.unregister(Group)
+# Its pages show the secrets of second factors.
+admin.site.unregister(TOTPDevice)
 
 
 SCOPE_PERMISSIONS = {Scope.AUDIT_READ: "audit.view_auditentry"}
@@ -199,12 +194,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         }
 
     def get_urls(self) -> list[URLPattern]:
-        revoke_view = self.admin_site.admin_view(self.revoke_view)
-        rotate_view = self.admin_site.admin_view(self.rotate_view)
-        mine = [
-            path("<path:object_id>/revoke/", revoke_view, name="access_apikey_revoke"),
-            path("<path:object_id>/rotate/", rotate_view, name="access_apikey_rotate"),
-        ]
+        mine = self.object_urls(revoke=self.revoke_view, rotate=self.rotate_view)
         return [*mine, *super().get_urls()]
 
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -285,77 +275,3 @@ def may_rotate(request: HttpRequest, key: ApiKey) -> bool:
     """It ends one key and shows the secret of another, with all the scopes of the first."""
     is_staff_for_it = request.user.has_perms(["access.add_apikey", "access.change_apikey"])
     return is_staff_for_it and not scopes_withheld_from(request) & set(key.scopes)
-
-
-class ChangedBySuperusers:
-    """Seen by permission and changed by superusers: who hands out rights could take them all."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.is_superuser
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.is_superuser
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.is_superuser
-
-
-@admin.register(User)
-class UserAdmin(ChangedBySuperusers, DjangoUserAdmin, RecordedChanges):
-    form = UserChangeForm
-    add_form = UserCreationForm
-    change_password_form = AdminPasswordChangeForm
-
-    def audit_target(self, obj: Any) -> tuple[str, str]:
-        return "user", obj.get_username()
-
-    def audit_actor(self, obj: Any) -> tuple[str, str]:
-        return ActorKind.USER.value, obj.get_username()
-
-    def audit_details(self, obj: Any) -> dict[str, Any]:
-        return {
-            "is_active": obj.is_active,
-            "is_staff": obj.is_staff,
-            "is_superuser": obj.is_superuser,
-            "groups": sorted(obj.groups.values_list("name", flat=True)),
-            "permissions": names_of(obj.user_permissions),
-        }
-
-    def construct_change_message(
-        self, request: HttpRequest, form: Any, *args: Any, **kwargs: Any
-    ) -> Any:
-        if isinstance(form, AdminPasswordChangeForm):
-            is_set = form.cleaned_data["set_usable_password"]
-            return {"password": [None, CHANGED if is_set else "disabled"]}
-        return super().construct_change_message(request, form, *args, **kwargs)
-
-    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        if message.keys() == {"password"}:  # the same action as on the page for one's own
-            self.record(request, "password_changed", obj, {"changes": message})
-        else:
-            super().log_change(request, obj, message)
-
-    def get_actions(self, request: HttpRequest) -> Any:
-        """Users are deleted one by one: the bulk action asks about no single one of them."""
-        return {}
-
-    def user_change_password(
-        self, request: HttpRequest, id: str, form_url: str = ""
-    ) -> HttpResponse:
-        # Django saves the password outside any transaction.
-        with transaction.atomic():
-            return super().user_change_password(request, id, form_url)
-
-
-@admin.register(Group)
-class GroupAdmin(ChangedBySuperusers, DjangoGroupAdmin, RecordedChanges):
-    def audit_target(self, obj: Any) -> tuple[str, str]:
-        return "group", obj.name
-
-    def audit_details(self, obj: Any) -> dict[str, Any]:
-        return {"permissions": names_of(obj.permissions)}
-
-
-def names_of(permissions: Any) -> list[str]:
-    rows = permissions.values_list("content_type__app_label", "codename")
-    return sorted(f"{label}.{codename}" for label, codename in rows)

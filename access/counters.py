@@ -178,6 +178,10 @@ class RedisCounterCache(RedisCache):
         value = self._answer_of(lambda cache: cache.get(key, default, version))
         return self._fallback.get(key, default, version) if value is NO_ANSWER else value
 
+    def answers(self) -> bool:
+        """Whether Redis answers now, as far as it is asked."""
+        return self._answer_of(lambda cache: cache.get("any")) is not NO_ANSWER
+
     def _answer_of(self, question: Callable[[Any], Any]) -> Any:
         """What Redis answers; `NO_ANSWER` when it does not, or is left alone."""
         if not self._is_asked():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import connection, models
 from django.utils import timezone
@@ -114,6 +115,7 @@ class ApiKey(AbstractAPIKey):
     class Meta(AbstractAPIKey.Meta):
         verbose_name = "API key"
         verbose_name_plural = "API keys"
+        permissions = [("view_settings", "Can view the settings in force")]
 
 
 class IdempotentRequest(models.Model):
@@ -136,3 +138,19 @@ class IdempotentRequest(models.Model):
 
     def __str__(self) -> str:
         return f"request {self.request_id}"
+
+
+class RecoveryCode(models.Model):
+    """A code that signs its user in once in place of the phone's; only its hash is kept."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="recovery_codes")
+    digest = models.CharField(max_length=64)
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["user", "digest"], name="recovery_code_of_a_user")
+        ]
+
+    def __str__(self) -> str:
+        return f"recovery code {self.pk}"

@@ -5,7 +5,7 @@ The audit trail takes the place of Django's own admin log, which nobody else cou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from django.db.models import QuerySet
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin
 
 from access.client_address import client_address
@@ -127,6 +127,17 @@ class StaffAdmin(ModelAdmin):
             return ""
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_history"
         return reverse(name, args=[quote(obj.pk)])
+
+    def object_urls(self, **views: Callable[..., HttpResponse]) -> list[URLPattern]:
+        """`ID/verb/` for each view of one object, named `app_model_verb`; for staff."""
+        return [
+            path(
+                f"<path:object_id>/{verb.replace('_', '-')}/",
+                self.admin_site.admin_view(view),
+                name=f"{self.opts.app_label}_{self.opts.model_name}_{verb}",
+            )
+            for verb, view in views.items()
+        ]
 
     def page(
         self, request: HttpRequest, template: str, *, title: str, **context: Any
