@@ -16,7 +16,7 @@ from unfold.widgets import (
 
 from ml.fitting import ParameterError, parse_parameters
 from modelregistry.activation import MAX_REASON, ActivationConflict, Gate
-from modelregistry.models import ModelType
+from modelregistry.models import ActiveModel, ModelType
 from modelregistry.training import TrainingRequest
 
 MAX_NOTE = 500
@@ -31,26 +31,38 @@ OTHERS = {
 }
 
 
-def parameter_field(label: str, help_text: str) -> forms.CharField:
-    """Text, because `ml.fitting` reads and bounds it for every door alike."""
+def parameter_field(label: str, help_text: str, empty: str = "chosen for you") -> forms.CharField:
+    """Text, because `ml.fitting` reads and bounds it for every door alike; `empty` says in the
+    field what an empty one means."""
     return forms.CharField(
         required=False,
         max_length=40,
         label=label,
         help_text=help_text,
-        widget=UnfoldAdminTextInputWidget({"inputmode": "decimal"}),
+        widget=UnfoldAdminTextInputWidget({"inputmode": "decimal", "placeholder": empty}),
     )
+
+
+def words_of(error: ParameterError) -> str:
+    """Without the parameter's own name: it stands at its field."""
+    words = str(error).rpartition(": ")[2]
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 class TrainForm(forms.Form):
     model_type = forms.ChoiceField(
         choices=ModelType.choices, widget=UnfoldAdminSelectWidget({"x-model": "type"})
     )
-    n_clusters = parameter_field("Number of segments (k)", "Empty: chosen from 2 to 12.")
-    n_init = parameter_field("Starts", "Empty: the best of 10 starts.")
-    eps = parameter_field("Radius (eps)", "Empty: chosen by density validity.")
+    n_clusters = parameter_field(
+        "Number of segments (k)", "Empty: chosen from 2 to 12, with the reason. Or 2 to 50."
+    )
+    n_init = parameter_field("Starts", "Empty: the best of 10 starts.", "10")
+    eps = parameter_field(
+        "Radius (eps)",
+        "Empty: chosen by density validity, with the reason. A distance in standard deviations.",
+    )
     min_samples = parameter_field("Neighbours (min_samples)", "Empty: from the number of columns.")
-    random_state = parameter_field("Seed", "Empty: 0. The same seed gives the same segments.")
+    random_state = parameter_field("Seed", "Empty: 0. The same seed gives the same segments.", "0")
     features = forms.MultipleChoiceField(
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
@@ -79,11 +91,12 @@ class TrainForm(forms.Form):
                 self.add_error(name, f"This is no parameter of {label}; leave it empty.")
         names = (*PARAMETERS[model_type], "random_state")
         given = {name: data[name].strip() for name in names if data.get(name, "").strip()}
-        try:
-            data["parameters"] = parse_parameters(model_type, given)
-        except ParameterError as error:
-            name = str(error).partition(":")[0]
-            self.add_error(name if name in self.fields else None, str(error))
+        data["parameters"] = {}
+        for name, value in given.items():
+            try:
+                data["parameters"] |= parse_parameters(model_type, {name: value})
+            except ParameterError as error:
+                self.add_error(name, words_of(error))
         return data
 
     def parameters_of(self, model_type: str) -> list[forms.BoundField]:
@@ -119,11 +132,12 @@ class MoveForm(forms.Form):
     )
     generation = forms.IntegerField(widget=forms.HiddenInput)
 
-    def require_generation(self, generation: int) -> None:
+    def require_generation(self, pointer: ActiveModel) -> None:
         """Raise `ActivationConflict` when the page shows what is no longer so."""
-        if self.cleaned_data["generation"] != generation:
+        if self.cleaned_data.get("generation", pointer.generation) != pointer.generation:
             raise ActivationConflict(
-                "The active version changed since this page was opened; look and try again."
+                "Nothing was done: the active version changed since this page was opened, and "
+                f"{pointer.active} serves now. Look and try again."
             )
 
     def offer_force(self, gates: Sequence[Gate]) -> None:

@@ -8,19 +8,20 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, reverse
 from django.utils import timezone
 from unfold.decorators import display
 
-from access.figures import figure
 from access.staff import ReadOnlyAdmin, actor_of, add_problem, require, submitted
 from audit import trail
 from ml.fitting import TooFewCustomers
+from modelregistry import job_page
 from modelregistry.models import JobState, TrainingJob
 from segments.jobs import RETRIABLE, JobConflict, cancel, is_stopping, notice_of, retry
 from segments.training_requests import InvalidRequest
 
 TRAIN = "modelregistry.train_modelversion"
+VIEW_VERSION = "modelregistry.view_modelversion"
 PENDING = (JobState.QUEUED, JobState.RUNNING)
 STATE_LABELS = {
     JobState.SUCCEEDED.value: "success",
@@ -45,32 +46,29 @@ class TrainingJobAdmin(ReadOnlyAdmin):
         return f"{job.progress:.0%}"
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view
-        mine = [
-            path(
-                f"<path:object_id>/{verb}/",
-                view(page),
-                name=f"modelregistry_trainingjob_{verb}",
-            )
-            for verb, page in (("cancel", self.cancel_view), ("retry", self.retry_view))
-        ]
+        mine = self.object_urls(cancel=self.cancel_view, retry=self.retry_view)
         return [*mine, *super().get_urls()]
 
     def page_context(self, request: HttpRequest, obj: TrainingJob) -> dict[str, Any]:
         may_train = request.user.has_perm(TRAIN)
         is_pending = obj.state in PENDING
+        now = timezone.now()
         again = obj.retries.order_by("-pk").first()
         return {
             "title": f"Training job {obj.pk}",
             "job": obj,
             "again": again,
             "is_pending": is_pending,
-            "notice": notice_of(obj, at=timezone.now()),
+            "notice": notice_of(obj, at=now),
             "percent": round(obj.progress * 100),
+            "stages": job_page.stages(obj),
+            "time_words": job_page.time_words(obj, at=now),
+            "advice": job_page.advice(obj),
+            "may_train": request.user.has_perms([TRAIN, VIEW_VERSION]),
             "error": "" if is_pending else obj.error.partition("\n")[0],
-            "may_cancel": may_train and is_pending and not is_stopping(obj),
-            "may_retry": may_train and obj.state in RETRIABLE and again is None,
-            "facts": facts(obj),
+            "may_cancel": may_train and may_stop(obj),
+            "may_retry": may_train and may_retry(obj),
+            "facts": job_page.facts(obj),
         }
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -78,6 +76,7 @@ class TrainingJobAdmin(ReadOnlyAdmin):
             request,
             object_id,
             cancel,
+            is_possible=may_stop,
             title="Cancel training job {pk}",
             line="What it has done so far is discarded. A running job stops at its next step.",
             button="Cancel the job",
@@ -90,6 +89,7 @@ class TrainingJobAdmin(ReadOnlyAdmin):
             request,
             object_id,
             retry,
+            is_possible=may_retry,
             title="Try training job {pk} again",
             line="A new job with the same parameters and features trains on today's customers.",
             button="Train again",
@@ -103,6 +103,7 @@ class TrainingJobAdmin(ReadOnlyAdmin):
         object_id: str,
         carry_out: Callable[..., TrainingJob],
         *,
+        is_possible: Callable[[TrainingJob], bool],
         title: str,
         line: str,
         button: str,
@@ -114,6 +115,9 @@ class TrainingJobAdmin(ReadOnlyAdmin):
         job = self.found(request, object_id)
         if job is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if request.method == "GET" and not is_possible(job):
+            messages.info(request, f"Job {job.pk} went on meanwhile: it is {job.state}.")
+            return HttpResponseRedirect(page_of(job))
         form = forms.Form(submitted(request))
         if form.is_valid():
             by: trail.Actor = actor_of(request)
@@ -130,25 +134,22 @@ class TrainingJobAdmin(ReadOnlyAdmin):
             title=title.format(pk=job.pk),
             form=form,
             intro=[line],
-            button=button,
+            button="" if form.errors else button,
             danger=danger,
             back=page_of(job),
             back_label="Back to the job",
         )
 
 
+def may_stop(job: TrainingJob) -> bool:
+    """Whether it has an end to reach that nobody asked it to miss."""
+    return job.state in PENDING and not is_stopping(job)
+
+
+def may_retry(job: TrainingJob) -> bool:
+    """Whether it ended without a version, and no other job took its place."""
+    return job.state in RETRIABLE and not job.retries.exists()
+
+
 def page_of(job: TrainingJob) -> str:
     return reverse("admin:modelregistry_trainingjob_change", args=[job.pk])
-
-
-def facts(job: TrainingJob) -> list[tuple[str, object]]:
-    given = [f"{name} = {figure(value)}" for name, value in sorted(job.parameters.items())]
-    return [
-        ("Model", job.get_model_type_display()),
-        ("Parameters", ", ".join(given) or "automatic"),
-        ("Features", ", ".join(job.features or []) or "all that inform"),
-        ("Note", job.note or "–"),
-        ("Asked for", f"{job.queued_at:%d %b %Y %H:%M:%S} by {job.queued_by}"),
-        ("Started", job.started_at or "–"),
-        ("Finished", job.finished_at or "–"),
-    ]

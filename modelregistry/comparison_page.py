@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.admin.utils import quote
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from access.figures import NONE, figure, share
 from access.staff import Table
 from modelregistry.activation import Gate
+from modelregistry.metrics_page import HIGHER_IS_BETTER, METRICS, metric_of
 from modelregistry.models import ModelVersion
-from modelregistry.version_page import METRICS, SHARES
-from segments.comparison import Comparison, SegmentChange
-from segments.description_page import fate_label, score_text
+from segments.comparison import NOISE_NAME, Comparison, SegmentChange
+from segments.description_page import FATE_STYLES, fate_label, score_text
+from segments.flow_page import flow
+from segments.movers import Movers
 
 N_SHADES = 5
 """Steps of shading in the stylesheet: `seg-shade-1` to `seg-shade-5`."""
@@ -128,20 +133,29 @@ def points(change: float) -> str:
 
 
 def quality_table(after: ModelVersion, before: ModelVersion) -> Table:
-    rows: list[tuple[str, str, str]] = [
-        (title, _metric(name, before), _metric(name, after)) for name, (title, _) in METRICS.items()
+    rows: list[tuple[str, str, str, str]] = [
+        (title, metric_of(before, name), metric_of(after, name), _better(name, after, before))
+        for name, (title, _) in METRICS.items()
     ]
-    rows.append(("Evidence of segments", _evidence(before), _evidence(after)))
+    rows.append(("Evidence of segments", _evidence(before), _evidence(after), ""))
     for name in sorted({*before.parameters, *after.parameters}):
-        rows.append((name, figure(before.parameters.get(name)), figure(after.parameters.get(name))))
-    rows.append(("Features", _features(before), _features(after)))
-    rows.append(("Trained on customers", figure(before.n_customers), figure(after.n_customers)))
-    return Table(["Figure", str(before), str(after)], rows, numbers_from=1)
+        own, others = figure(after.parameters.get(name)), figure(before.parameters.get(name))
+        rows.append((name, others, own, ""))
+    rows.append(("Features", _features(before), _features(after), ""))
+    rows.append(("Trained on customers", figure(before.n_customers), figure(after.n_customers), ""))
+    return Table(["Figure", str(before), str(after), f"{after} is"], rows, numbers_from=1)
 
 
-def _metric(name: str, version: ModelVersion) -> str:
-    value = version.metrics.get(name)
-    return share(value) if name in SHARES else figure(value)
+def _better(name: str, after: ModelVersion, before: ModelVersion) -> SafeString | str:
+    """Where a figure says by itself which of two versions is better."""
+    own, others = after.metrics.get(name), before.metrics.get(name)
+    if name not in HIGHER_IS_BETTER or own is None or others is None:
+        return ""
+    if metric_of(after, name) == metric_of(before, name):
+        return "the same"
+    is_better = (own > others) == HIGHER_IS_BETTER[name]
+    style, word = ("good", "better") if is_better else ("warn", "worse")
+    return format_html('<span class="seg-label seg-label-{}">{}</span>', style, word)
 
 
 def _evidence(version: ModelVersion) -> str:
@@ -168,10 +182,50 @@ def _verdict(gate: Gate) -> SafeString:
     return format_html('<span class="seg-label seg-label-{}">{}</span>', style, word)
 
 
+def movers_table(movers: Movers) -> Table:
+    return Table(
+        ["Customer", "From", "To"],
+        [
+            (
+                format_html(
+                    '<a href="{}">{}</a>',
+                    reverse("admin:segments_customer_change", args=[quote(mover.customer_id)]),
+                    mover.customer_id,
+                ),
+                mover.before or NOISE_NAME,
+                mover.after or NOISE_NAME,
+            )
+            for mover in movers.named
+        ],
+        empty="None of them would move.",
+    )
+
+
+def movers_words(movers: Movers) -> str:
+    if not movers.n_compared:
+        return "None of the customers looked at is known to both versions as they are now."
+    noun = "customer" if movers.n_compared == 1 else "customers"
+    drawn = "" if movers.are_all else " drawn at random"
+    words = (
+        f"{movers.n_moving:,} of {movers.n_compared:,} {noun}{drawn} would move"
+        f" ({share(movers.n_moving / movers.n_compared)})"
+    )
+    n_named = len(movers.named)
+    return f"{words}; here are {n_named}." if n_named < movers.n_moving else f"{words}."
+
+
 def context(comparison: Comparison) -> dict[str, Any]:
     return {
+        "flow": flow(comparison),
         "matrix": matrix(comparison),
         "tiles": tiles(comparison),
+        "fates": fate_counts(comparison),
         "changes": changes_table(comparison),
         "quality": quality_table(comparison.after, comparison.before),
     }
+
+
+def fate_counts(comparison: Comparison) -> list[tuple[int, str, str]]:
+    """How many segments are kept, split, merged, new and retired, with the look of each."""
+    fates = Counter(change.fate for change in comparison.segments)
+    return [(fates[fate], fate, style) for fate, style in FATE_STYLES.items() if fates[fate]]

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ml.cluster_fits import fit_dbscan, fit_kmeans
+from ml.cluster_profiles import ClusterDescription
 from ml.clusterers import ClusterModel, DBSCANModel, FloatArray
-from ml.description import ClusterDescription, cluster_stability, describe_clusters
+from ml.description import describe_clusters
 from ml.explanation import Explainer
 from ml.features import FeatureSchema, RawColumns
 from ml.fitting import Fit
 from ml.rules import SegmentRule, describe_rules
+from ml.stability import cluster_stability
 
 MAX_CONFIDENCE_ROWS = 20_000
 """Customers whose confidence is looked at; a share of so many is known to within 1 %."""

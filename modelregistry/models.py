@@ -114,6 +114,27 @@ class ModelVersion(models.Model):
         return State.RETIRED if self.has_served else State.CANDIDATE
 
 
+class ArtifactCheck(models.Model):
+    """The latest time that somebody had a version's file verified whole, and what came of it.
+
+    `sha256` is what the version's row named then: an erasure may have replaced the file since.
+    """
+
+    version = models.OneToOneField(
+        ModelVersion, on_delete=models.CASCADE, primary_key=True, related_name="artifact_check"
+    )
+    sha256 = models.CharField(max_length=64)
+    problem = models.TextField(blank=True, help_text="What is wrong with it; empty if it is whole.")
+    checked_at = models.DateTimeField()
+    checked_by = models.CharField(max_length=200)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"check of the artifact of {self.version}"
+
+
 class ActiveModel(models.Model):
     """The pointer of one model type, moved by a single conditional UPDATE of its generation."""
 

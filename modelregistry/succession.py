@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.cluster_profiles import ClusterDescription
 from ml.clusterers import FloatArray, IntArray
-from ml.description import ClusterDescription
 from ml.encoder import FeatureEncoder
 from ml.features import Kind
 from ml.identity import IdentityResult, match_on_centres, match_on_customers, mean_centres

@@ -10,43 +10,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from access.figures import NONE, figure, share
+from django.db.models import Q
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from access.figures import figure
 from access.staff import Table
 from modelregistry.choice_page import evidence_of
 from modelregistry.models import Activation, ModelVersion
 from segments.description_page import SHAKY, n_shaky
 from segments.models import VersionSegment
 
-METRICS = {
-    "silhouette": ("Silhouette", "from -1 to 1, higher is better"),
-    "n_clusters": ("Clusters", ""),
-    "noise_share": ("Noise", "customers without a segment"),
-    "davies_bouldin": ("Davies–Bouldin", "lower is better"),
-    "calinski_harabasz": ("Calinski–Harabasz", "never compare two table sizes"),
-    "inertia_per_customer": ("Inertia per customer", "mean squared distance to the centre"),
-    "stability": ("Stability", "agreement with refits on bootstraps; 1 is the same again"),
-}
-SHARES = {"noise_share"}
+MAX_MOVES = 50
+"""Moves in the history, the newest first."""
+GATE_WORDS = {True: "Passed.", False: "Breached.", None: "Not measured."}
 MAX_LEVELS = 6
 """Levels of a category named in the table; the others are counted."""
-
-
-def tiles(version: ModelVersion) -> list[tuple[str, str, str]]:
-    """Title, figure and a few words for each metric that was measured in its release."""
-    shown = [("Customers", figure(version.n_customers), _fitted_words(version))]
-    for name, (title, words) in METRICS.items():
-        if name not in version.metrics:
-            continue
-        value = version.metrics[name]
-        text = share(value) if name in SHARES else figure(value)
-        shown.append((title, text, words))
-    return shown
-
-
-def _fitted_words(version: ModelVersion) -> str:
-    if version.n_fitted is None:
-        return "it was trained on"
-    return f"a sample of {figure(version.n_fitted)} was fitted, the others were predicted"
 
 
 def doubts(version: ModelVersion, rows: Sequence[VersionSegment]) -> Iterator[tuple[str, str]]:
@@ -132,16 +111,21 @@ def omitted_table(version: ModelVersion) -> Table:
 
 
 def ledger_table(version: ModelVersion) -> Table:
-    moves = Activation.objects.filter(to_version=version).select_related("from_version")
+    """Each time the version began or ceased to serve, the newest first; one query."""
+    moves = (
+        Activation.objects.filter(Q(to_version=version) | Q(from_version=version))
+        .select_related("from_version", "to_version")
+        .order_by("-activated_at", "-id")[:MAX_MOVES]
+    )
     return Table(
-        ["When", "In place of", "By", "Reason", ""],
+        ["When", "What", "By", "Reason", "Gates"],
         [
             (
                 move.activated_at.strftime("%d %b %Y %H:%M"),
-                move.from_version or NONE,
+                _what(move, version),
                 move.activated_by,
                 move.reason,
-                ", ".join(_how(move)),
+                _gates(move),
             )
             for move in moves
         ],
@@ -149,6 +133,23 @@ def ledger_table(version: ModelVersion) -> Table:
     )
 
 
-def _how(move: Activation) -> list[str]:
+def _what(move: Activation, version: ModelVersion) -> SafeString:
+    if move.to_version_id == version.pk:
+        words, style = "began to serve", "good"
+        beside = f"in place of {move.from_version}" if move.from_version else "the first to serve"
+    else:
+        words, style, beside = "ceased to serve", "plain", f"{move.to_version} took its place"
     # A rollback is forced by its nature: it served before.
-    return ["rollback"] if move.is_rollback else ["forced"] if move.forced else []
+    how = ", by a rollback" if move.is_rollback else ", forced" if move.forced else ""
+    label = '<span class="seg-label seg-label-{}">{}</span><small>{}{}</small>'
+    return format_html(label, style, words, beside, how)
+
+
+def _gates(move: Activation) -> SafeString | str:
+    """What each gate found, as it was recorded with the move."""
+    sentences = [
+        (GATE_WORDS[gate.get("passed")], gate.get("sentence", "")) for gate in move.gates or ()
+    ]
+    if not sentences:
+        return "none was checked"
+    return format_html_join("", "<small><strong>{}</strong> {}</small>", sentences)

@@ -172,6 +172,18 @@ def test_train_refuses_what_cannot_be_trained(db: None, field: str, value: str) 
     assert not TrainingJob.objects.exists()
 
 
+def test_each_wrong_parameter_is_told_at_its_own_field(db: None) -> None:
+    typed = {"model_type": "kmeans", "n_clusters": "1", "n_init": "0", "random_state": "-5"}
+
+    errors = staff(VIEW, TRAIN).post(TRAIN_URL, typed).context["form"].errors
+
+    assert errors == {
+        "n_clusters": ["Expected a whole number from 2 to 50."],
+        "n_init": ["Expected a whole number from 1 to 100."],
+        "random_state": ["Expected a whole number from 0 to 4,294,967,295."],
+    }
+
+
 @pytest.mark.parametrize(
     ("model_type", "field", "label"),
     [("dbscan", "n_clusters", "DBSCAN"), ("dbscan", "n_init", "DBSCAN"), ("kmeans", "eps", "K-")],
@@ -298,10 +310,15 @@ def test_a_failed_job_is_tried_again_once(trained: TrainedModels) -> None:
 def test_what_is_over_is_not_cancelled_and_says_why(trained: TrainedModels) -> None:
     job = made_job(state=JobState.SUCCEEDED)
 
-    response = staff(TRAIN, JOBS).post(job_page(job, "cancel"))
+    client = staff(TRAIN, JOBS)
+    asked = client.get(job_page(job, "cancel"), follow=True)
+    response = client.post(job_page(job, "cancel"))
 
-    assert response.status_code == 200
-    assert "cannot be cancelled: its state is succeeded." in response.content.decode()
+    assert asked.redirect_chain == [(job_page(job), 302)]
+    assert "it is succeeded" in asked.content.decode()
+    page = response.content.decode()
+    assert response.status_code == 200 and "Cancel the job" not in page
+    assert "cannot be cancelled: its state is succeeded." in page
 
 
 @pytest.mark.parametrize("verb", ["cancel", "retry"])
@@ -400,18 +417,43 @@ def test_a_page_that_was_overtaken_moves_nothing(trained: TrainedModels) -> None
     make_active(version=make_version(parameters={"n_clusters": 5}))
     winner = active_of()
 
-    response = staff(VIEW, ACTIVATE).post(activate_url(candidate), seen)
+    response = staff(VIEW, ACTIVATE).post(activate_url(candidate), seen, follow=True)
 
-    assert response.status_code == 200
-    assert "changed since this page was opened" in response.content.decode()
+    assert response.redirect_chain == [(page_of(candidate), 302)]
+    assert f"changed since this page was opened, and {winner} serves" in response.content.decode()
     assert active_of() == winner
 
 
-def test_activating_what_is_active_is_refused_in_words(trained: TrainedModels) -> None:
-    response = staff(VIEW, ACTIVATE).post(activate_url(trained.kmeans), confirmed(trained.kmeans))
+@pytest.mark.parametrize("reason", ["segments are poor", ""])
+def test_an_overtaken_rollback_offers_no_way_to_undo_the_other(
+    trained: TrainedModels, reason: str
+) -> None:
+    candidate = make_version(parameters={"n_clusters": 3}, active=True)
+    seen = confirmed(candidate, reason=reason)
+    client = staff(VIEW, ACTIVATE)
+    client.post(roll_back_url(), confirmed(candidate))
 
+    response = client.post(roll_back_url(), seen, follow=True)
+
+    page = response.content.decode()
+    assert response.redirect_chain == [
+        (reverse("admin:modelregistry_modelversion_changelist"), 302)
+    ]
+    assert "kmeans 1 serves now. Look and try again." in page
+    assert f"Roll back to {candidate}" not in page
+    assert active_of() == trained.kmeans
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_what_is_active_is_not_offered_for_activation(trained: TrainedModels, method: str) -> None:
+    client = staff(VIEW, ACTIVATE)
+
+    response = getattr(client, method)(activate_url(trained.kmeans), confirmed(trained.kmeans))
+
+    page = response.content.decode()
     assert response.status_code == 200
-    assert "kmeans 1 is already active." in response.content.decode()
+    assert "kmeans 1 is already active." in page
+    assert ">Activate kmeans 1</button>" not in page and 'name="reason"' not in page
 
 
 def test_a_damaged_artifact_is_refused_in_words(trained: TrainedModels) -> None:
@@ -463,6 +505,34 @@ def test_an_ordinary_rollback_offers_no_force(trained: TrainedModels) -> None:
     make_version(active=True)
 
     assert 'name="force"' not in staff(VIEW, ACTIVATE).get(roll_back_url()).content.decode()
+
+
+def test_a_rollback_shows_the_gates_and_is_not_stopped_by_them(
+    trained: TrainedModels, settings: Any
+) -> None:
+    candidate = make_version(parameters={"n_clusters": 3}, active=True)
+    settings.GATE_LIMITS = {**settings.GATE_LIMITS, "moved_share": 0.0}
+    client, url = staff(VIEW, ACTIVATE), roll_back_url()
+
+    shown = client.get(url).content.decode()
+    client.post(url, confirmed(candidate))
+
+    assert "would move to another segment; the limit is 0%" in shown
+    assert 'name="force"' not in shown
+    compare = reverse("admin:modelregistry_modelversion_compare", args=[trained.kmeans.pk])
+    assert f'href="{compare}?with={candidate.number}"' in shown
+    assert active_of() == trained.kmeans
+
+
+def test_a_rollback_to_a_damaged_file_says_so_before_it_is_tried(trained: TrainedModels) -> None:
+    make_version(parameters={"n_clusters": 3}, active=True)
+    path = Path(settings.MODEL_DIR) / trained.kmeans.artifact
+    path.write_bytes(path.read_bytes()[:-1])
+
+    response = staff(VIEW, ACTIVATE).get(roll_back_url())
+
+    assert response.status_code == 200
+    assert "not the recorded size" in response.content.decode()
 
 
 def test_rolling_back_without_a_version_before_says_so(trained: TrainedModels) -> None:
