@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
-from unfold.widgets import (
-    UnfoldAdminSelectWidget,
-    UnfoldAdminTextareaWidget,
-    UnfoldAdminTextInputWidget,
-)
 
-from access.staff import ReadOnlyAdmin, actor_of, add_problem, require, submitted
-from monitoring import alert_page, alerts
-from monitoring.alerts import AlertConflict
-from monitoring.models import Alert, AlertState
+from access.staff import PAGES, ReadOnlyAdmin, actor_of, add_problem, require, submitted
+from monitoring import alert_acts, alert_page
+from monitoring.alert_acts import AlertConflict
+from monitoring.alert_forms import LENGTHS, NoteForm, SilenceForm
+from monitoring.models import Alert, AlertState, MonitoringPolicy
+from monitoring.policy_page import state_words
 
 VIEW, CHANGE = "monitoring.view_alert", "monitoring.change_alert"
-MAX_NOTE = 500
 STATE_LABELS = {
     "firing": "danger",
     "pending": "warning",
@@ -34,42 +30,6 @@ STATE_LABELS = {
     "silenced": "info",
     "resolved": "success",
 }
-LENGTHS = {"day": timedelta(days=1), "week": timedelta(weeks=1)}
-
-
-class NoteForm(forms.Form):
-    note = forms.CharField(
-        required=False,
-        max_length=MAX_NOTE,
-        help_text="What you found, or why: kept in the alert's history. May be empty.",
-        widget=UnfoldAdminTextareaWidget({"rows": 2}),
-    )
-
-
-class SilenceForm(NoteForm):
-    length = forms.ChoiceField(
-        label="For",
-        choices=[("day", "one day"), ("week", "one week"), ("until", "until the moment below")],
-        widget=UnfoldAdminSelectWidget,
-    )
-    until = forms.DateTimeField(
-        required=False,
-        label="Until (UTC)",
-        help_text="Only for the last choice.",
-        widget=UnfoldAdminTextInputWidget({"type": "datetime-local"}),
-    )
-    field_order = ["length", "until", "note"]
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or self.cleaned_data
-        if data.get("length") == "until" and data.get("until") is None and not self.errors:
-            self.add_error("until", "Say until when.")
-        return data
-
-    def ends_at(self, *, at: datetime) -> datetime:
-        length = LENGTHS.get(self.cleaned_data["length"])
-        ends_at: datetime = at + length if length else self.cleaned_data["until"]
-        return ends_at
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -116,7 +76,14 @@ class AlertAdmin(ReadOnlyAdmin):
     search_help_text = "Words of the title or of what is wrong"
     # "firing" comes before "pending" before "resolved".
     ordering = ["state", "-last_seen_at", "-id"]
-    actions = ["acknowledge_selected", "resolve_selected"]
+    list_before_template = f"{PAGES}/alert_list.html"
+    actions = [
+        "acknowledge_selected",
+        "silence_for_an_hour",
+        "silence_for_a_day",
+        "silence_for_a_week",
+        "resolve_selected",
+    ]
 
     def has_handle_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perms([VIEW, CHANGE])
@@ -141,6 +108,19 @@ class AlertAdmin(ReadOnlyAdmin):
     def handled(self, alert: Alert) -> str:
         return alert_page.handled(alert, at=timezone.now())
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        require(request, VIEW)
+        policy = MonitoringPolicy.shown()
+        shown = {
+            "is_well": not Alert.objects.unresolved().exists(),
+            "check_words": state_words(policy, at=timezone.now()),
+            "states": [
+                (state, alert_page.STYLES[state], meaning)
+                for state, meaning in alert_page.MEANINGS.items()
+            ],
+        }
+        return super().changelist_view(request, shown | (extra_context or {}))
+
     def page_context(self, request: HttpRequest, obj: Alert) -> dict[str, Any]:
         at = timezone.now()
         see = request.user.has_perm
@@ -157,17 +137,12 @@ class AlertAdmin(ReadOnlyAdmin):
         }
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view
-        pages = {
-            "acknowledge": self.acknowledge_view,
-            "silence": self.silence_view,
-            "unsilence": self.unsilence_view,
-            "resolve": self.resolve_view,
-        }
-        mine = [
-            path(f"<path:object_id>/{verb}/", view(page), name=f"monitoring_alert_{verb}")
-            for verb, page in pages.items()
-        ]
+        mine = self.object_urls(
+            acknowledge=self.acknowledge_view,
+            silence=self.silence_view,
+            unsilence=self.unsilence_view,
+            resolve=self.resolve_view,
+        )
         return [*mine, *super().get_urls()]
 
     def acknowledge_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -175,7 +150,7 @@ class AlertAdmin(ReadOnlyAdmin):
             request,
             object_id,
             NoteForm(submitted(request)),
-            lambda alert, form, by, at: alerts.acknowledge(
+            lambda alert, form, by, at: alert_acts.acknowledge(
                 alert.pk, by=by, at=at, note=form.cleaned_data["note"]
             ),
             title="Acknowledge",
@@ -189,7 +164,7 @@ class AlertAdmin(ReadOnlyAdmin):
             request,
             object_id,
             form,
-            lambda alert, _, by, at: alerts.silence(
+            lambda alert, _, by, at: alert_acts.silence(
                 alert.pk, until=form.ends_at(at=at), by=by, at=at, note=form.cleaned_data["note"]
             ),
             title="Silence",
@@ -202,7 +177,7 @@ class AlertAdmin(ReadOnlyAdmin):
             request,
             object_id,
             NoteForm(submitted(request)),
-            lambda alert, form, by, at: alerts.unsilence(
+            lambda alert, form, by, at: alert_acts.unsilence(
                 alert.pk, by=by, at=at, note=form.cleaned_data["note"]
             ),
             title="End the silence",
@@ -215,7 +190,7 @@ class AlertAdmin(ReadOnlyAdmin):
             request,
             object_id,
             NoteForm(submitted(request)),
-            lambda alert, form, by, at: alerts.resolve(
+            lambda alert, form, by, at: alert_acts.resolve(
                 alert.pk, by=by, at=at, note=form.cleaned_data["note"]
             ),
             title="Resolve",
@@ -262,11 +237,31 @@ class AlertAdmin(ReadOnlyAdmin):
 
     @action(description="Acknowledge the selected alerts", permissions=["handle"])
     def acknowledge_selected(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
-        self.handle_selected(request, queryset, alerts.acknowledge_all, done="acknowledged")
+        self.handle_selected(request, queryset, alert_acts.acknowledge_all, done="acknowledged")
+
+    @action(description="Silence the selected alerts for one hour", permissions=["handle"])
+    def silence_for_an_hour(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
+        self.silence_selected(request, queryset, "hour")
+
+    @action(description="Silence the selected alerts for one day", permissions=["handle"])
+    def silence_for_a_day(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
+        self.silence_selected(request, queryset, "day")
+
+    @action(description="Silence the selected alerts for one week", permissions=["handle"])
+    def silence_for_a_week(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
+        self.silence_selected(request, queryset, "week")
+
+    def silence_selected(
+        self, request: HttpRequest, queryset: QuerySet[Alert], length: str
+    ) -> None:
+        words, span = LENGTHS[length]
+        until = timezone.now() + span
+        carry_out = partial(alert_acts.silence_all, until=until)
+        self.handle_selected(request, queryset, carry_out, done=f"silenced for {words}")
 
     @action(description="Resolve the selected alerts", permissions=["handle"])
     def resolve_selected(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
-        self.handle_selected(request, queryset, alerts.resolve_all, done="resolved")
+        self.handle_selected(request, queryset, alert_acts.resolve_all, done="resolved")
 
     def handle_selected(
         self,

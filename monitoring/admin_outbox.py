@@ -6,18 +6,20 @@ import json
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from access.figures import NONE
-from access.staff import ReadOnlyAdmin, Table, actor_of, add_problem, require, submitted
+from access.staff import PAGES, ReadOnlyAdmin, Table, actor_of, add_problem, require, submitted
 from monitoring import outbox
 from monitoring.alert_page import DELIVERY_STYLES, MOMENT, STYLES, badge, cell, link, shown_state
+from monitoring.channels import Channels
 from monitoring.models import Alert, Channel, DeliveryState, Notification
 from monitoring.outbox import DeliveryConflict
 
@@ -29,22 +31,45 @@ MAX_ALERTS = 100
 @admin.register(Notification)
 class NotificationAdmin(ReadOnlyAdmin):
     page_template = "notification.html"
+    list_before_template = f"{PAGES}/notification_list.html"
     list_display = [
-        "created_at",
+        "shown_at",
+        "shown_state",
         "shown_subject",
         "channel",
-        "shown_state",
         "recipient",
         "n_attempts",
-        "sent_at",
-        "error",
+        "shown_sent",
+        "shown_error",
     ]
+    ordering = ["-created_at", "-id"]
     list_display_links = ["shown_subject"]
     list_filter = ["state", "channel"]
     search_fields = ["subject", "recipient"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Notification]:
         return super().get_queryset(request).defer("text", "html")
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        require(request, VIEW)
+        channels = Channels.of(settings)
+        shown = {
+            "has_channel": channels.mails or channels.posts,
+            "never_told": not Notification.objects.exists(),
+        }
+        return super().changelist_view(request, shown | (extra_context or {}))
+
+    @display(description="written", ordering="created_at")
+    def shown_at(self, notification: Notification) -> str:
+        return f"{notification.created_at:{MOMENT}}"
+
+    @display(description="sent", ordering="sent_at", empty_value=NONE)
+    def shown_sent(self, notification: Notification) -> str | None:
+        return f"{notification.sent_at:{MOMENT}}" if notification.sent_at else None
+
+    @display(description="last error", ordering="error", empty_value=NONE)
+    def shown_error(self, notification: Notification) -> SafeString | None:
+        return cell(notification.error) if notification.error else None
 
     @display(description="subject", ordering="subject")
     def shown_subject(self, notification: Notification) -> SafeString:
@@ -79,9 +104,7 @@ class NotificationAdmin(ReadOnlyAdmin):
         }
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.send_view)
-        mine = [path("<path:object_id>/send/", view, name="monitoring_notification_send")]
-        return [*mine, *super().get_urls()]
+        return [*self.object_urls(send=self.send_view), *super().get_urls()]
 
     def send_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         require(request, VIEW, CHANGE)

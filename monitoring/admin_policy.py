@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -13,11 +14,15 @@ from django.utils import timezone
 
 from access.staff import PAGES, RecordedChanges, actor_of, require, submitted
 from monitoring.check_request import CheckConflict, request_check
+from monitoring.conditions import QUIET_INTERVALS
 from monitoring.models import FLOORS, MonitoringPolicy
-from monitoring.policy_page import state_words
-from monitoring.schedule import RUNNING, problem_of
+from monitoring.policy_page import RUN, interval_words, may_check, state_words
+from monitoring.schedule import problem_of
 
-VIEW, CHANGE = "monitoring.view_monitoringpolicy", "monitoring.change_monitoringpolicy"
+VIEW = "monitoring.view_monitoringpolicy"
+EMPTY = "-"
+"""How Django shows a field without a value."""
+HOUR = timedelta(hours=1)
 LABELS = {
     "interval_hours": "Hours between checks",
     "expected_within_hours": "New customers expected within hours",
@@ -42,26 +47,50 @@ FLOOR_WORDS = {
 
 
 class PolicyForm(forms.ModelForm):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name, label in LABELS.items():
-            if field := self.fields.get(name):
-                field.label = label
-        for name, (label, words) in FLOOR_WORDS.items():
-            if field := self.fields.get(f"floor_{name}"):
-                field.label = label
-                field.help_text = f"{words}; {getattr(FLOORS, name)} by default".capitalize()
-        if field := self.fields.get("interval_hours"):
-            field.help_text = (
-                "Hours from one check to the next; empty: MONITORING_INTERVAL, "
-                f"{settings.MONITORING_INTERVAL} h."
-            )
+    """Its labels and help are those of `get_form`, for readers too."""
+
+
+def labels() -> dict[str, str]:
+    return LABELS | {f"floor_{name}": label for name, (label, _) in FLOOR_WORDS.items()}
+
+
+def help_texts() -> dict[str, str]:
+    """What the model does not say of its fields by itself."""
+    floors = {
+        f"floor_{name}": f"{words}; {getattr(FLOORS, name)} by default".capitalize()
+        for name, (_, words) in FLOOR_WORDS.items()
+    }
+    return floors | {
+        "interval_hours": "Hours from one check to the next; empty: MONITORING_INTERVAL, "
+        f"{settings.MONITORING_INTERVAL} h.",
+        "keep_inputs_days": "Days for which a report can be computed again from the customers it "
+        "compared; not more than every report is kept. 0: not at all.",
+    }
+
+
+def interval_in_force(shown: str) -> str:
+    """For who may only read: an empty field says what holds instead."""
+    if shown != EMPTY:
+        return shown
+    return f"{settings.MONITORING_INTERVAL} in force, from MONITORING_INTERVAL"
+
+
+def expected_in_force(shown: str) -> str:
+    if shown != EMPTY:
+        return shown
+    interval = MonitoringPolicy.shown().interval(default_hours=settings.MONITORING_INTERVAL)
+    return f"{QUIET_INTERVALS * interval // HOUR} in force, three intervals"
 
 
 @admin.register(MonitoringPolicy)
 class MonitoringPolicyAdmin(RecordedChanges):
     form = PolicyForm
     actions: Any = None
+    empty_value_display = EMPTY
+    readonly_preprocess_fields = {
+        "interval_hours": interval_in_force,
+        "expected_within_hours": expected_in_force,
+    }
     change_form_outer_before_template = f"{PAGES}/policy_state.html"
     fieldsets = [
         (
@@ -98,6 +127,11 @@ class MonitoringPolicyAdmin(RecordedChanges):
         ),
     ]
 
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """The same words for who may change it and for who may only read."""
+        words: dict[str, Any] = {"labels": labels(), "help_texts": help_texts()}
+        return super().get_form(request, *args, **words | kwargs)
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -110,14 +144,18 @@ class MonitoringPolicyAdmin(RecordedChanges):
             require(request, VIEW)
         return HttpResponseRedirect(policy_url())
 
-    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kw: Any) -> Any:
-        MonitoringPolicy.current()
-        return super().change_view(request, object_id, *args, **kw)
+    def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
+        """Without a row the defaults; only a change by who may make one makes the row."""
+        found = super().get_object(request, object_id, from_field)
+        if found is not None or object_id != "1":
+            return found
+        is_changed = request.method == "POST" and self.has_change_permission(request)
+        return MonitoringPolicy.current() if is_changed else MonitoringPolicy.shown()
 
     def render_change_form(
         self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        policy = MonitoringPolicy.current()  # as stored, whatever was typed in
+        policy = MonitoringPolicy.shown()  # as stored, whatever was typed in
         context.update(
             {
                 "title": "Monitoring policy",
@@ -125,9 +163,7 @@ class MonitoringPolicyAdmin(RecordedChanges):
                 "policy": policy,
                 "problem": problem_of(policy),
                 "state_words": state_words(policy, at=timezone.now()),
-                "may_check": self.has_change_permission(request)
-                and not policy.is_paused
-                and policy.last_error != RUNNING,
+                "may_check": may_check(request, policy),
                 # One page, one button: there is no list to go back to, and nothing to add.
                 "show_save_and_continue": False,
                 "show_save_and_add_another": False,
@@ -149,7 +185,7 @@ class MonitoringPolicyAdmin(RecordedChanges):
 
     def check_view(self, request: HttpRequest) -> HttpResponse:
         """Make the next check due: the monitor begins it within seconds."""
-        require(request, CHANGE)
+        require(request, *RUN)
         form = forms.Form(submitted(request))
         if form.is_valid():
             try:
@@ -165,9 +201,12 @@ class MonitoringPolicyAdmin(RecordedChanges):
             title="Check now",
             form=form,
             intro=[
-                "The stored customers that are new since the last check are compared with the "
-                "training of each active version, as on schedule. The next scheduled check is one "
-                "interval later."
+                "The customers that were stored or changed in the last "
+                f"{interval_words(MonitoringPolicy.shown())} are compared with the training of "
+                "each active version, as on schedule; where its last check with enough customers "
+                "is longer ago, all since then.",
+                "A check soon after another sees much the same customers. The next scheduled check "
+                "is one interval later.",
             ],
             button="Check now",
             list_url=policy_url(),

@@ -13,27 +13,48 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from access.figures import figure, share
-from access.staff import ReadOnlyAdmin, require
-from modelregistry.models import ModelVersion
+from access.staff import PAGES, ReadOnlyAdmin, require
+from modelregistry.models import ActiveModel, ModelVersion
 from monitoring import quality_page, serving_page
-from monitoring.alert_page import link
+from monitoring.alert_page import MOMENT, cell, link
 from monitoring.models import QualityPoint
 
 
 @admin.register(QualityPoint)
 class QualityPointAdmin(ReadOnlyAdmin):
+    list_before_template = f"{PAGES}/quality_list.html"
     list_display = [
-        "measured_at",
-        "version",
+        "shown_at",
         "shown_level",
+        "version",
+        "in_words",
         "shown_silhouette",
         "noise",
         "customers",
-        "sentence",
     ]
+    ordering = ["-measured_at", "-id"]
     list_filter = ["level", "version__model_type"]
     list_select_related = ["version"]
     search_fields = ["sentence"]
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        require(request, "monitoring.view_qualitypoint")
+        serving = ActiveModel.objects.filter(active__isnull=False).select_related("active")
+        shown = {
+            "never_measured": not QualityPoint.objects.exists(),
+            "versions": [
+                (each.active, version_url(each.active.pk)) for each in serving if each.active
+            ],
+        }
+        return super().changelist_view(request, shown | (extra_context or {}))
+
+    @display(description="measured", ordering="measured_at")
+    def shown_at(self, point: QualityPoint) -> str:
+        return f"{point.measured_at:{MOMENT}}"
+
+    @display(description="in words", ordering="sentence")
+    def in_words(self, point: QualityPoint) -> SafeString:
+        return cell(point.sentence)
 
     @display(
         description="verdict",

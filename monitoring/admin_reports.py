@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
+from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import (
@@ -20,31 +21,62 @@ from django.http import (
     JsonResponse,
     StreamingHttpResponse,
 )
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from access.figures import figure
-from access.staff import PAGES, ReadOnlyAdmin, actor_of, require, submitted
+from access.staff import PAGES, actor_of, require, submitted
 from audit import trail
 from modelregistry.artifacts import DamagedArtifact
-from monitoring import drift_inputs, report_page
+from monitoring import drift_inputs, report_features_page, report_page, report_tables_page
+from monitoring.admin_report_acts import HANDLE, TRAIN, ReportActs, page_of
+from monitoring.alert_page import MOMENT, cell
 from monitoring.drift_inputs import NoInput
 from monitoring.export import CHUNK, EXPORTS, HEADERS, record_export, safe_cell
-from monitoring.models import DriftInput, DriftReport, Verdict
+from monitoring.models import DriftInput, DriftReport, MonitoringPolicy, Verdict
+from monitoring.policy_page import first_check_words, may_check, state_words
 from monitoring.serializers import DriftReportSerializer
 
-VIEW = "monitoring.view_driftreport"
+VIEW, RUN = "monitoring.view_driftreport", "monitoring.run_driftcheck"
 REPORTS = EXPORTS["reports"]
+N_CARDS, N_CHECKS = 12, 100
+"""Features and checks on one page of their own."""
 
 
 @admin.register(DriftReport)
-class DriftReportAdmin(ReadOnlyAdmin):
+class DriftReportAdmin(ReportActs):
     page_template = "drift_report.html"
     list_before_template = f"{PAGES}/report_export.html"
-    list_display = ["created_at", "version", "shown_verdict", "summary", "customers", "source"]
+    list_display = ["shown_at", "shown_verdict", "version", "in_words", "customers", "source"]
+    ordering = ["-created_at", "-id"]
     list_filter = ["verdict", "model_type", "source"]
     list_select_related = ["version"]
     search_fields = ["summary", "created_by"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DriftReport]:
+        """Without the figures, which are most of a report: the page of one reads its own."""
+        return super().get_queryset(request).defer("report", "arguments")
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        require(request, VIEW)
+        policy = MonitoringPolicy.shown()
+        shown = {
+            "never_checked": not DriftReport.objects.exists(),
+            "first_check_words": first_check_words(policy),
+            "check_words": state_words(policy, at=timezone.now()),
+            "may_check": may_check(request, policy),
+        }
+        return super().changelist_view(request, shown | (extra_context or {}))
+
+    @display(description="checked", ordering="created_at")
+    def shown_at(self, report: DriftReport) -> str:
+        return f"{report.created_at:{MOMENT}}"
+
+    @display(description="in words", ordering="summary")
+    def in_words(self, report: DriftReport) -> SafeString:
+        return cell(report.summary)
 
     @display(
         description="verdict",
@@ -73,22 +105,80 @@ class DriftReportAdmin(ReadOnlyAdmin):
             "version": request.user.has_perm("modelregistry.view_modelversion"),
         }
         has_input = DriftInput.objects.filter(report=obj).exists()
-        return report_page.context(obj, has_input=has_input, sees=sees)
+        shown = report_page.context(obj, has_input=has_input, sees=sees)
+        may_handle = request.user.has_perms(HANDLE) and bool(shown["open_alerts"])
+        return shown | {
+            "may_silence": may_handle,
+            "may_acknowledge": may_handle
+            and any(alert.acknowledged_at is None for alert in shown["open_alerts"]),
+            "may_retrain": request.user.has_perms(TRAIN),
+            "may_compute": has_input and request.user.has_perm(RUN),
+        }
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view
-        mine = [
-            path("export/", view(self.export_view), name="monitoring_driftreport_export"),
-            path(
-                "<path:object_id>/json/", view(self.json_view), name="monitoring_driftreport_json"
-            ),
-            path(
-                "<path:object_id>/again/",
-                view(self.again_view),
-                name="monitoring_driftreport_again",
-            ),
-        ]
-        return [*mine, *super().get_urls()]
+        export = path(
+            "export/",
+            self.admin_site.admin_view(self.export_view),
+            name="monitoring_driftreport_export",
+        )
+        mine = self.object_urls(
+            json=self.json_view,
+            again=self.again_view,
+            features=self.features_view,
+            checks=self.checks_view,
+            acknowledge=self.acknowledge_view,
+            silence=self.silence_view,
+            retrain=self.retrain_view,
+        )
+        return [export, *mine, *super().get_urls()]
+
+    def features_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Every feature with its distributions, a few at a time."""
+        return self.part(
+            request,
+            object_id,
+            report_features_page.by_effect,
+            N_CARDS,
+            lambda report, shown: {"cards": report_features_page.cards(report.report, shown)},
+            template="drift_features.html",
+            what="features",
+        )
+
+    def checks_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.part(
+            request,
+            object_id,
+            report_tables_page.whole,
+            N_CHECKS,
+            lambda report, shown: {"table": report_tables_page.checks_table(shown)},
+            template="drift_checks.html",
+            what="checks",
+        )
+
+    def part(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        rows_of: Callable[[Any], list[Any]],
+        at_once: int,
+        shown_as: Callable[[DriftReport, Any], dict[str, Any]],
+        *,
+        template: str,
+        what: str,
+    ) -> HttpResponse:
+        """One page of what a report has much of."""
+        report = self.found(request, object_id)
+        if report is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        rows = Paginator(rows_of(report.report), at_once).get_page(request.GET.get("page"))
+        return self.page(
+            request,
+            template,
+            title=f"All {what} of drift report {report.pk}",
+            report=report,
+            rows=rows,
+            **shown_as(report, rows.object_list),
+        )
 
     def export_view(self, request: HttpRequest) -> HttpResponseBase:
         """The list as it is filtered, without its pages."""
@@ -114,11 +204,11 @@ class DriftReportAdmin(ReadOnlyAdmin):
 
     def again_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Make the report again from the customers that were kept, and say what came of it."""
-        require(request, VIEW)
+        require(request, VIEW, RUN)
         report = self.found(request, object_id)
         if report is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        page = reverse("admin:monitoring_driftreport_change", args=[report.pk])
+        page = page_of(report)
         form = forms.Form(submitted(request))
         if not form.is_valid():
             return self.page(

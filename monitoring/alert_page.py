@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from access.charts import Chart, bars
-from access.figures import NONE
+from access.figures import NONE, figure, share
 from access.staff import Table
 from monitoring.models import Alert, AlertEvent, AlertState, DeliveryState
 
@@ -25,6 +25,15 @@ STYLES = {
     "silenced": "info",
     "resolved": "good",
 }
+MEANINGS = {
+    "firing": "It was confirmed, and nobody has taken note of it yet.",
+    "pending": "Seen, and not yet confirmed by enough checks in a row: nobody is told so far, and "
+    "it goes by itself when it is not seen again.",
+    "acknowledged": "It still fires; somebody looks after it, and no mail tells of it again.",
+    "silenced": "It still fires; no mail tells of it until the silence ends by itself.",
+    "resolved": "Good checks in a row, or a person, ended it.",
+}
+"""What each state means to staff."""
 DELIVERY_STYLES = {
     DeliveryState.SENT: "good",
     DeliveryState.QUEUED: "info",
@@ -67,6 +76,7 @@ def context(alert: Alert, *, at: datetime, may_see_deliveries: bool) -> dict[str
         "state_words": _state_words(alert, at=at),
         "facts": [(str(name), str(value)) for name, value in alert.facts],
         "chart": before_and_now(alert.chart),
+        "chart_table": before_and_now_table(alert.chart),
         "events": events_table(events[:MAX_EVENTS]),
         "n_earlier": n_events - min(n_events, MAX_EVENTS),
         "deliveries": deliveries_table(alert) if may_see_deliveries else None,
@@ -127,7 +137,20 @@ def before_and_now(chart: Mapping[str, Any]) -> Chart | None:
         series,
         title=title,
         unit=f"% of {unit.removeprefix('share of ')}" if is_share else unit,
-        words=f"{title}: before and now",
+        words=f"{title}: before and now; the table below has the figures",
+    )
+
+
+def before_and_now_table(chart: Mapping[str, Any]) -> Table | None:
+    """The twin of the chart."""
+    if not chart.get("labels"):
+        return None
+    write = share if "share" in str(chart.get("unit", "")) else figure
+    rows = zip(chart["labels"], chart["before"], chart["now"], strict=False)
+    return Table(
+        ["Value", "Before", "Now"],
+        [(str(label), write(before), write(now)) for label, before, now in rows],
+        numbers_from=1,
     )
 
 

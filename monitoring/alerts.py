@@ -1,4 +1,4 @@
-"""The life of alerts: what checks say of a condition, and what staff do about it.
+"""The life of alerts: what checks say of a condition; `alert_acts` has what staff do about it.
 
 An alert is pending until enough alarming checks confirmed it, then it fires until enough good
 checks in a row, or a person, resolve it. A check that could not judge changes nothing.
@@ -6,7 +6,7 @@ checks in a row, or a person, resolve it. A check that could not judge changes n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -15,7 +15,6 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from audit import trail
-from audit.digests import ids_sha256
 from modelregistry import activation
 from modelregistry.models import ModelVersion
 from monitoring.models import (
@@ -31,11 +30,7 @@ TARGET = "alert"
 """What the trail calls an alert."""
 
 MAX_TITLE = 200
-MAX_NOTE = 500
 MAX_LABEL = 200
-MAX_SILENCE = timedelta(days=366)
-MAX_IDS = 200
-"""Alerts named in the entry of one act on several; all of them are counted."""
 
 OBSERVED = (
     *("state", "report", "title", "summary", "advice", "subjects", "facts", "chart"),
@@ -60,10 +55,6 @@ class Level(StrEnum):
     WARNING = "warning"
     ALARM = "alarm"
     UNKNOWN = "unknown"
-
-
-class AlertConflict(Exception):
-    """The alert is in no state for what somebody wants to do with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,61 +142,6 @@ def resolve_superseded(*, at: datetime, by: trail.Actor) -> list[Alert]:
     return superseded
 
 
-@transaction.atomic
-def acknowledge(alert_id: int, *, by: trail.Actor, at: datetime, note: str = "") -> Alert:
-    """Somebody looks after it: no digest tells of it until it is resolved."""
-    return _recorded(_acknowledged(alert_id, by=by, at=at, note=note), by=by)
-
-
-@transaction.atomic
-def acknowledge_all(alert_ids: Iterable[int], *, by: trail.Actor, at: datetime) -> None:
-    """All of them or none: half an action would be hard to tell from a whole one."""
-    _record_all([_acknowledged(pk, by=by, at=at) for pk in sorted(alert_ids)], by=by)
-
-
-@transaction.atomic
-def silence(
-    alert_id: int, *, until: datetime, by: trail.Actor, at: datetime, note: str = ""
-) -> Alert:
-    """Let no digest tell of it until a moment, at which the silence ends by itself."""
-    alert = _unresolved(alert_id, "silenced")
-    if until <= at:
-        raise AlertConflict("A silence must end in the future.")
-    if until > at + MAX_SILENCE:
-        raise AlertConflict(f"A silence lasts at most {MAX_SILENCE.days} days.")
-    changes = {"silenced_until": [_written(alert.silenced_until), _written(until)]}
-    alert.silenced_until, alert.silenced_by = until, by.label[:MAX_LABEL]
-    note = note or f"Until {until:%Y-%m-%d %H:%M}."
-    return _recorded(
-        _acted(alert, AlertEvent.Kind.SILENCED, changes, at=at, by=by, note=note), by=by
-    )
-
-
-@transaction.atomic
-def unsilence(alert_id: int, *, by: trail.Actor, at: datetime, note: str = "") -> Alert:
-    """End the silence now."""
-    alert = _unresolved(alert_id, "taken out of silence")
-    if alert.silenced_until is None or alert.silenced_until <= at:
-        raise AlertConflict("The alert is not silenced.")
-    changes = {"silenced_until": [_written(alert.silenced_until), None]}
-    alert.silenced_until, alert.silenced_by = None, ""
-    return _recorded(
-        _acted(alert, AlertEvent.Kind.UNSILENCED, changes, at=at, by=by, note=note), by=by
-    )
-
-
-@transaction.atomic
-def resolve(alert_id: int, *, by: trail.Actor, at: datetime, note: str = "") -> Alert:
-    """Somebody says that it is over; when it is seen again within the cool-down it reopens."""
-    return _recorded(_resolved(alert_id, by=by, at=at, note=note), by=by)
-
-
-@transaction.atomic
-def resolve_all(alert_ids: Iterable[int], *, by: trail.Actor, at: datetime) -> None:
-    """All of them or none."""
-    _record_all([_resolved(pk, by=by, at=at) for pk in sorted(alert_ids)], by=by)
-
-
 def too_soon(alert: Alert, condition: Condition, at: datetime) -> bool:
     """Whether the check comes too soon after one that counted to count too."""
     return alert.counted_at is not None and abs(at - alert.counted_at) < condition.apart
@@ -228,88 +164,13 @@ def _held(keys: Sequence[str], *, policy: MonitoringPolicy, at: datetime) -> dic
     } | {alert.key: alert for alert in locked if alert.state != AlertState.RESOLVED}
 
 
-def _unresolved(alert_id: int, what: str) -> Alert:
-    """The alert, locked. Raises `Alert.DoesNotExist`, or `AlertConflict` for a resolved one."""
-    alert = Alert.objects.select_for_update().get(pk=alert_id)
-    if alert.state == AlertState.RESOLVED:
-        raise AlertConflict(f"The alert is resolved already and cannot be {what}.")
-    return alert
-
-
-@dataclass(frozen=True, slots=True)
-class _Act:
-    """What a person did, saved and not yet recorded; `changes` as the trail keeps them."""
-
-    event: AlertEvent
-    changes: Mapping[str, Any]
-
-
-def _acknowledged(alert_id: int, *, by: trail.Actor, at: datetime, note: str = "") -> _Act:
-    alert = _unresolved(alert_id, "acknowledged")
-    if alert.acknowledged_at is not None:
-        raise AlertConflict(f"The alert is already acknowledged, by {alert.acknowledged_by}.")
-    alert.acknowledged_at, alert.acknowledged_by = at, by.label[:MAX_LABEL]
-    changes = {"acknowledged_by": [None, alert.acknowledged_by]}
-    return _acted(alert, AlertEvent.Kind.ACKNOWLEDGED, changes, at=at, by=by, note=note)
-
-
-def _resolved(alert_id: int, *, by: trail.Actor, at: datetime, note: str = "") -> _Act:
-    alert = _unresolved(alert_id, "resolved")
-    changes = {"state": [str(alert.state), AlertState.RESOLVED.value]}
-    alert.state, alert.resolved_at = AlertState.RESOLVED, at
-    alert.resolution = note or f"By {by.label}."[:MAX_NOTE]
-    return _acted(alert, AlertEvent.Kind.RESOLVED, changes, at=at, by=by, note=note)
-
-
-def _acted(
-    alert: Alert,
-    kind: AlertEvent.Kind,
-    changes: Mapping[str, Any],
-    *,
-    at: datetime,
-    by: trail.Actor,
-    note: str,
-) -> _Act:
-    """Save what a person did, with its event; recording it is left."""
-    if len(note) > MAX_NOTE:
-        raise AlertConflict(f"A note has at most {MAX_NOTE} characters.")
-    alert.save()
-    event = _event(alert, kind, at=at, by=by, note=note)
-    event.save()
-    return _Act(event, changes)
-
-
-def _recorded(act: _Act, *, by: trail.Actor) -> Alert:
-    _record(act.event, by=by, details={"changes": act.changes})
-    return act.event.alert
-
-
-def _record_all(acts: Sequence[_Act], *, by: trail.Actor) -> None:
-    """One entry for the same act on several alerts."""
-    if len(acts) == 1:
-        _recorded(acts[0], by=by)
-        return
-    ids = [act.event.alert_id for act in acts]
-    trail.record(
-        f"alert.{acts[0].event.kind}",
-        by=by,
-        target=(TARGET, ""),
-        n_items=len(ids),
-        details={"ids": ids[:MAX_IDS], "sha256": ids_sha256(ids)},
-    )
-
-
-def _written(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
-
-
-def _event(
+def event_of(
     alert: Alert, kind: AlertEvent.Kind, *, at: datetime, by: trail.Actor, note: str = ""
 ) -> AlertEvent:
     return AlertEvent(alert=alert, kind=kind, at=at, by=by.label[:MAX_LABEL], note=note)
 
 
-def _record(event: AlertEvent, *, by: trail.Actor, details: Mapping[str, Any]) -> None:
+def record_event(event: AlertEvent, *, by: trail.Actor, details: Mapping[str, Any]) -> None:
     trail.record(
         f"alert.{event.kind}",
         by=by,
@@ -338,7 +199,7 @@ class _Steps:
     def write(self) -> None:
         """Store the steps, each with one audit entry."""
         for event in AlertEvent.objects.bulk_create(self.events):
-            _record(event, by=self.by, details={})
+            record_event(event, by=self.by, details={})
 
     def raised(self, condition: Condition) -> Alert:
         """A new pending alert, or the one that another process raised meanwhile."""
@@ -417,4 +278,4 @@ class _Steps:
         self.took(alert, AlertEvent.Kind.RESOLVED, note=alert.resolution)
 
     def took(self, alert: Alert, kind: AlertEvent.Kind, *, note: str = "") -> None:
-        self.events.append(_event(alert, kind, at=self.at, by=self.by, note=note))
+        self.events.append(event_of(alert, kind, at=self.at, by=self.by, note=note))

@@ -121,7 +121,7 @@ def _known_alerts(report: DriftReport, *, policy: MonitoringPolicy, at: datetime
             ~Q(state=AlertState.RESOLVED) | cooling,
             kind=AlertKind.DRIFT,
             version=report.version_id,
-            key__startswith=_key_of(report, ""),
+            key__startswith=key_of(report, ""),
         )
         .select_related("report")
         .order_by("-raised_at", "-pk")
@@ -187,7 +187,7 @@ def _conditions(report: DriftReport, known: Sequence[_Known], shared: _Shared) -
             conditions.append(_good(report, each.alert, subjects, level))
     if shared.untold:
         names = tuple(trouble.name for trouble in shared.untold)
-        conditions.append(_bad(report, _key_of(report, report.pk), shared.untold, names))
+        conditions.append(_bad(report, key_of(report, report.pk), shared.untold, names))
     return conditions
 
 
@@ -235,6 +235,6 @@ def half_an_interval(report: DriftReport) -> timedelta:
     return YEAR / checks_per_year / 2 if checks_per_year else timedelta(0)
 
 
-def _key_of(report: DriftReport, first: object) -> str:
+def key_of(report: DriftReport, first: object) -> str:
     """Version and source, for a file says nothing of stored customers, and the first report."""
     return f"drift:{report.version_id}:{report.source}:{first}"

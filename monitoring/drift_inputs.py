@@ -53,6 +53,7 @@ class Arguments:
     unreadable: Mapping[str, int]
     labels: SegmentLabels
     random_state: int
+    with_all_tables: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         labels = [[key, self.labels.ids[key], name] for key, name in self.labels.names.items()]
@@ -73,6 +74,7 @@ class Arguments:
             floors=Floors(**stored["floors"]),
             unreadable=stored["unreadable"],
             labels=SegmentLabels.named(map(tuple, stored["labels"])),
+            with_all_tables=stored.get("with_all_tables", False),  # unknown of earlier releases
         )
 
 
@@ -104,6 +106,7 @@ def compared(
         unreadable=arguments.unreadable,
         segment_names={cluster: name for cluster, name in names.items() if name},
         random_state=arguments.random_state,
+        with_all_tables=arguments.with_all_tables,
     )
     return result, named_segments(result.to_dict(), arguments.labels)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -74,6 +75,7 @@ class DriftReport(models.Model):
     class Meta:
         ordering = ["-created_at", "-id"]
         default_permissions = ("view",)
+        permissions = [("run_driftcheck", "Can check customers for drift, and compute again")]
         indexes = [models.Index(fields=["version", "-created_at"], name="drift_version")]
 
     def __str__(self) -> str:
@@ -398,10 +400,24 @@ class MonitoringPolicy(models.Model):
     def __str__(self) -> str:
         return "Monitoring policy"
 
+    def clean(self) -> None:
+        """The customers of a report go with it when it is thinned out."""
+        if self.keep_inputs_days > self.keep_all_days:
+            words = (
+                f"Must not exceed the days every report is kept, {self.keep_all_days}: the "
+                "customers of a report go with it."
+            )
+            raise ValidationError({"keep_inputs_days": words})
+
     @classmethod
     def current(cls) -> MonitoringPolicy:
         """The one row, made when it is first asked for."""
         return cls.objects.get_or_create(pk=1)[0]
+
+    @classmethod
+    def shown(cls) -> MonitoringPolicy:
+        """As `current`, for pages: without a row its defaults, and nothing is written."""
+        return cls.objects.filter(pk=1).first() or cls()
 
     def interval(self, *, default_hours: int) -> timedelta:
         return timedelta(hours=self.interval_hours or default_hours)

@@ -66,9 +66,10 @@ def context(version: ModelVersion) -> dict[str, Any]:
         "style": STYLES.get(latest.level, "info") if latest else "",
         "tiles": tiles(version, latest) if latest else [],
         "charts": charts(version, points),
-        "shares": shares_chart(version, points),
+        "shares": shares_of(version, points),
         "table": points_table(newest[:N_ROWS]),
-        "n_more": version.quality.count() - min(len(newest), N_ROWS),
+        "older": points_table(newest[N_ROWS:MAX_POINTS]) if len(newest) > N_ROWS else None,
+        "n_more": version.quality.count() - min(len(newest), MAX_POINTS),
     }
 
 
@@ -144,7 +145,15 @@ def _scaled(value: float | None, scale: int) -> float | None:
     return None if value is None else round(scale * value, 4)
 
 
-def shares_chart(version: ModelVersion, points: Sequence[QualityPoint]) -> Chart | None:
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Shares of the segments over time, drawn and in figures."""
+
+    chart: Chart
+    table: Table
+
+
+def shares_of(version: ModelVersion, points: Sequence[QualityPoint]) -> Shares | None:
     """Share of each segment at training and at each check, the largest first."""
     points = [point for point in points if point.shares]
     if not points:
@@ -163,13 +172,20 @@ def shares_chart(version: ModelVersion, points: Sequence[QualityPoint]) -> Chart
         series[f"{len(others)} smaller ones"] = [
             _percent(sum(column.get(name, 0.0) for name in others)) for column in columns
         ]
-    return stacked(
-        ["training", *(_day(point) for point in points)],
+    labels = ["training", *(_day(point) for point in points)]
+    chart = stacked(
+        labels,
         series,
         title="Shares of the segments",
         unit="% of customers",
-        words=f"Share of customers in each segment of {version} over time",
+        words=f"Share of customers in each segment of {version} over time; the table below has the "
+        "figures",
     )
+    rows = [
+        (label, *(f"{values[place]:.1f} %" for values in series.values()))
+        for place, label in enumerate(labels)
+    ]
+    return Shares(chart, Table(["When", *series], rows[::-1], numbers_from=1))
 
 
 def _largest(columns: Sequence[dict[str, float]]) -> list[str]:

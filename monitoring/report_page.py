@@ -1,94 +1,95 @@
-"""One drift report as a person reads it: the verdict, what changed, and every check behind it."""
+"""One drift report as a person reads it: the verdict, what to do, what changed, every check."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from access.charts import Chart, bars
-from access.figures import NONE, figure, p_value, share
+from access.figures import NONE, figure
 from access.staff import Table
-from monitoring.alert_page import MOMENT, STYLES, badge, link, shown_state
+from modelregistry.models import ActiveModel, ModelVersion
+from monitoring import report_features_page, report_tables_page
+from monitoring.alert_page import MOMENT, STYLES, badge, cell, link, shown_state
+from monitoring.drift_alert_wording import SHIFTED, advice, in_order
+from monitoring.drift_troubles import troubles_in
 from monitoring.models import Alert, DriftReport, Verdict
+from monitoring.report_alerts import alerts_of
+from monitoring.report_history_page import VERDICT_STYLES, history
 
-VERDICT_STYLES = {
-    Verdict.OK: "good",
-    Verdict.WARNING: "warn",
-    Verdict.DRIFT: "bad",
-    Verdict.INSUFFICIENT_DATA: "info",
-}
-N_CHARTS = 4
-"""Findings that get a card with a chart, the surest first; the others are listed."""
-MAX_LISTED = 40
-MAX_BARS = 12
+__all__ = ["VERDICT_STYLES", "alerts_table", "context", "next_version"]
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One finding in words and, of the strongest, as a chart."""
-
-    sentence: str
-    words: str
-    chart: Chart | None
+MIN_CARDS, MAX_CARDS = 4, 8
+"""Features that get a card with a chart: those that changed, but so many; the others get a line."""
+N_LINES = 30
+N_CHECKS = 20
+"""Lines of the table of every check; the whole table has a page of its own."""
+NOTHING_TO_DO = "Nothing to do: today's customers are like those of the training."
+TOO_FEW = "Check again once more customers have come; until then nothing can be said."
 
 
 def context(report: DriftReport, *, has_input: bool, sees: Mapping[str, bool]) -> dict[str, Any]:
-    found = report.report["findings"]
-    told, others = found[:N_CHARTS], found[N_CHARTS:]
-    point = report.quality.select_related("version").first() if sees["quality"] else None
+    features = report_features_page.by_effect(report.report)
+    checks = report_tables_page.whole(report.report)
+    pairs, pairs_words = report_tables_page.pairs(checks)
+    alerts = alerts_of(report) if sees["alerts"] else []
+    n_drifted = sum(any(check["drifted"] for check in own) for own in features)
+    n_cards = min(max(n_drifted, MIN_CARDS), MAX_CARDS)
+    lines = features[n_cards : n_cards + N_LINES]
     return {
-        "title": f"Drift report {report.pk}",
+        "title": f"Drift report {report.pk}: {report.version}",
         "report": report,
         "style": VERDICT_STYLES[Verdict(report.verdict)],
-        "findings": [finding(report, check) for check in told],
-        "others": [check["sentence"] for check in others[:MAX_LISTED]],
-        "n_more": max(0, len(others) - MAX_LISTED),
-        "checks": checks_table(report),
-        "segments": segments_table(report),
-        "segments_chart": segments_chart(report),
-        "inside": inside_table(report),
+        "to_do": to_do(report),
+        "cards": report_features_page.cards(report.report, features[:n_cards]),
+        "features": report_features_page.features_table(lines) if lines else None,
+        "n_features": len(features),
+        "n_drifted": n_drifted,
+        "pairs": pairs,
+        "pairs_words": pairs_words,
+        "segment_checks": report_tables_page.segment_checks(checks),
+        "segments": report_tables_page.segments_table(report.report),
+        "segments_note": report_tables_page.segments_note(report.report),
+        "segments_chart": report_tables_page.segments_chart(report.report),
+        "inside": report_tables_page.inside_table(report.report),
+        "checks": report_tables_page.checks_table(checks[:N_CHECKS]),
+        "n_checks": len(checks),
         "facts": facts(report, version_link=sees["version"]),
-        "point": point,
-        "alerts": alerts_table(report.alerts.all()) if sees["alerts"] else None,
+        "point": report.quality.select_related("version").first() if sees["quality"] else None,
+        "alerts": alerts_table(alerts) if sees["alerts"] else None,
+        "open_alerts": [alert for alert in alerts if alert.resolved_at is None],
+        "history": history(report.version_id, current=report.pk),
+        "next": next_version(report) if sees["version"] else None,
         "has_input": has_input,
     }
 
 
-def finding(report: DriftReport, check: Mapping[str, Any]) -> Finding:
-    words = (
-        f"Effect {_signed(check['effect'])} ({check['effect_name']}; from {share(check['floor'])} "
-        f"it counts), adjusted p {p_value(check['p_adjusted'])}."
+def to_do(report: DriftReport) -> str:
+    """What a person should do about the verdict."""
+    if report.verdict == Verdict.INSUFFICIENT_DATA:
+        return TOO_FEW
+    if not report.report["findings"]:
+        return NOTHING_TO_DO
+    if "alarm_threshold" not in report.report:  # of a release that told no troubles apart
+        return SHIFTED
+    return advice(in_order(troubles_in(report.report)))
+
+
+def next_version(report: DriftReport) -> tuple[ModelVersion, str] | None:
+    """The version to compare with that of the report, and what it is; None where there is none."""
+    pointer = ActiveModel.objects.select_related("active").filter(model_type=report.model_type)
+    active = next((each.active for each in pointer), None)
+    if active is not None and active.pk != report.version_id:
+        return active, "serves now"
+    newer = (
+        ModelVersion.objects.trained()
+        .filter(model_type=report.model_type, number__gt=report.version.number)
+        .order_by("-number")
+        .first()
     )
-    return Finding(check["sentence"], words, finding_chart(report, check))
-
-
-def finding_chart(report: DriftReport, check: Mapping[str, Any]) -> Chart | None:
-    """Shares of customers by cell of the feature; None where the report keeps none of it.
-
-    That of the segments stands further down, and a pair has none.
-    """
-    tables = {table["feature"]: table for table in report.report.get("tables", ())}
-    table = tables.get(check["feature"])
-    if table is None or check["other"]:
-        return None
-    return bars(
-        table["labels"],
-        {
-            "at training": [_percent(value) for value in table["before"]],
-            "now": [_percent(value) for value in table["now"]],
-        },
-        unit="% of customers",
-        words=f"{table['feature']}: share of customers by value, at training and now",
-    )
-
-
-def _percent(value: float) -> float:
-    return round(100 * value, 2)
+    return (newer, "was trained since") if newer else None
 
 
 def facts(report: DriftReport, *, version_link: bool) -> list[tuple[str, Any]]:
@@ -133,97 +134,14 @@ def _alarm(report: DriftReport) -> str:
     return f"{figure(level)}, or twice running at {figure(repeated)}"
 
 
-def checks_table(report: DriftReport) -> Table:
-    """Every check, what was found first, then by the size of its effect."""
-    checks = sorted(
-        report.report["checks"], key=lambda check: (not check["drifted"], -abs(check["effect"]))
-    )
-    return Table(
-        ["Feature", "Check", "Verdict", "Effect", "Floor", "Adjusted p", "PSI", "Shift in sd"],
-        [
-            (
-                _subject(check),
-                check["check"].replace("_", " "),
-                "drift" if check["drifted"] else "ok",
-                _signed(check["effect"]),
-                share(check["floor"]),
-                p_value(check["p_adjusted"]),
-                figure(check["shown"]["psi"]),
-                figure(check["shown"]["median_shift_sd"]),
-            )
-            for check in checks
-        ],
-        numbers_from=3,
-        empty="Nothing was compared.",
-    )
-
-
-def _subject(check: Mapping[str, Any]) -> str:
-    pair = f" × {check['other']}" if check["other"] else ""
-    return f"{check['feature'] or 'segments'}{pair}"
-
-
-def segments_table(report: DriftReport) -> Table:
-    return Table(
-        ["Segment", "Share at training", "Share now", "Change"],
-        [
-            (
-                _segment_name(shift),
-                share(shift["reference_share"]),
-                share(shift["current_share"]),
-                _signed(shift["current_share"] - shift["reference_share"]),
-            )
-            for shift in report.report["segments"]
-        ],
-        numbers_from=1,
-        empty="No customer was compared.",
-    )
-
-
-def segments_chart(report: DriftReport) -> Chart | None:
-    shifts = sorted(report.report["segments"], key=lambda shift: -shift["reference_share"])
-    if not shifts:
-        return None
-    shown = shifts[:MAX_BARS]
-    return bars(
-        [_segment_name(shift) for shift in shown],
-        {
-            "at training": [_percent(shift["reference_share"]) for shift in shown],
-            "now": [_percent(shift["current_share"]) for shift in shown],
-        },
-        unit="% of customers",
-        words="Share of each segment at training and now; the table below has the figures",
-    )
-
-
-def inside_table(report: DriftReport) -> Table:
-    """Which features changed among the customers of one segment; they describe, never decide."""
-    return Table(
-        ["Segment", "Feature", "In words", "Effect", "Adjusted p", "Customers now"],
-        [
-            (
-                _segment_name(shift),
-                shift["feature"],
-                shift["sentence"],
-                _signed(shift["effect"]),
-                p_value(shift["p_adjusted"]),
-                figure(shift["n_current"]),
-            )
-            for shift in report.report.get("inside", [])
-        ],
-        numbers_from=3,
-        empty="No feature changed inside a segment.",
-    )
-
-
-def alerts_table(alerts: QuerySet[Alert] | Sequence[Alert]) -> Table:
+def alerts_table(alerts: list[Alert]) -> Table:
     at = timezone.now()
 
     def cells(alert: Alert) -> tuple[Any, ...]:
         state = shown_state(alert, at=at)
         return (
             badge(state, STYLES[state]),
-            link("monitoring_alert", alert.pk, alert.title),
+            link("monitoring_alert", alert.pk, cell(alert.title)),
             alert.get_kind_display(),
             f"{alert.raised_at:{MOMENT}}",
             f"{alert.last_seen_at:{MOMENT}}",
@@ -232,13 +150,5 @@ def alerts_table(alerts: QuerySet[Alert] | Sequence[Alert]) -> Table:
     return Table(
         ["State", "Alert", "Kind", "Raised", "Last seen"],
         [cells(alert) for alert in alerts],
-        empty="No alert was raised by this report.",
+        empty="No alert belongs to this report.",
     )
-
-
-def _segment_name(shift: Mapping[str, Any]) -> str:
-    return shift["segment_name"] or "no segment (noise)"
-
-
-def _signed(effect: float | None) -> str:
-    return NONE if effect is None else f"{effect:+.1%}"

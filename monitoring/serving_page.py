@@ -8,6 +8,7 @@ from typing import Any
 
 from access.charts import COLOURS, Chart, bars, line, lines
 from access.figures import figure
+from access.staff import Table
 from modelregistry.models import ModelVersion
 from monitoring.serving import NO_VERSION, Calls, calls_since, whole_hour
 
@@ -33,6 +34,7 @@ def context(version: ModelVersion, *, at: datetime) -> dict[str, Any]:
             _errors(hours, answered, unanswered),
             _latency(hours, answered),
         ],
+        "table": _table(hours, answered, unanswered),
     }
 
 
@@ -63,7 +65,7 @@ def _counts(hours: Sequence[datetime], answered: Sequence[Calls]) -> list[Chart]
             _labels(hours),
             {name: values},
             title=f"{name.capitalize()} an hour",
-            words=f"{name} an hour over the last {N_HOURS} hours",
+            words=f"{name} an hour over the last {N_HOURS} hours; the table below has the figures",
         )
 
     return [
@@ -84,7 +86,8 @@ def _errors(
         },
         title="Errors an hour",
         note="Refused: the request was at fault. Failed: the service was.",
-        words=f"Refused and failed requests an hour over the last {N_HOURS} hours",
+        words=f"Refused and failed requests an hour over the last {N_HOURS} hours; the table below "
+        "has the figures",
     )
 
 
@@ -99,5 +102,24 @@ def _latency(hours: Sequence[datetime], answered: Sequence[Calls]) -> Chart:
         ],
         title="Latency an hour",
         unit="milliseconds",
-        words=f"{', '.join(names)} of the latency an hour over the last {N_HOURS} hours",
+        words=f"{', '.join(names)} of the latency an hour over the last {N_HOURS} hours; the table "
+        "below has the figures",
     )
+
+
+def _table(
+    hours: Sequence[datetime], answered: Sequence[Calls], unanswered: Sequence[Calls]
+) -> Table:
+    """The twin of the charts, the latest hour first; quiet hours are left out."""
+    names = list(Calls().percentiles_ms())
+    rows = []
+    for hour, own, other in reversed(list(zip(hours, answered, unanswered, strict=True))):
+        n_refused, n_failed = own.n_refused + other.n_refused, own.n_failed + other.n_failed
+        if own.n_requests or n_refused or n_failed:
+            latency = own.percentiles_ms()
+            counts = map(figure, (own.n_requests, own.n_customers, n_refused, n_failed))
+            rows.append(
+                (f"{hour:%d %b %H:00}", *counts, *(figure(latency[name]) for name in names))
+            )
+    headers = ["Hour (UTC)", "Requests", "Customers", "Refused", "Failed"]
+    return Table([*headers, *(f"{name}, ms" for name in names)], rows, numbers_from=1)

@@ -21,7 +21,7 @@ from access.pagination import KeysetPagination, PageQuery
 from access.schema import documented
 from access.scopes import Scope
 from modelregistry.models import ModelType
-from monitoring import alerts
+from monitoring import alert_acts, alerts
 from monitoring.models import Alert, AlertEvent, AlertKind, AlertState, Notification
 
 ALERT_ID = re.compile(r"^[0-9]{1,18}$")
@@ -38,7 +38,10 @@ class AlertsQuery(PageQuery):
 
 class NoteBody(Body):
     note = Text(
-        max_length=alerts.MAX_NOTE, allow_blank=True, default="", help_text="Kept with the alert."
+        max_length=alert_acts.MAX_NOTE,
+        allow_blank=True,
+        default="",
+        help_text="Kept with the alert.",
     )
 
 
@@ -49,9 +52,9 @@ class SilenceBody(NoteBody):
 
     def validate_until(self, until: datetime) -> datetime:
         now = timezone.now()
-        if not now < until <= now + alerts.MAX_SILENCE:
+        if not now < until <= now + alert_acts.MAX_SILENCE:
             raise serializers.ValidationError(
-                f"must lie in the next {alerts.MAX_SILENCE.days} days", code="out-of-range"
+                f"must lie in the next {alert_acts.MAX_SILENCE.days} days", code="out-of-range"
             )
         return until
 
@@ -223,7 +226,7 @@ class AcknowledgeView(AlertApiView):
         operation_id="acknowledge_alert",
     )
     def post(self, request: Request, alert_id: int) -> Response:
-        return self.after(alerts.acknowledge, alert_id, request, NoteBody)
+        return self.after(alert_acts.acknowledge, alert_id, request, NoteBody)
 
 
 class SilenceView(AlertApiView):
@@ -237,7 +240,7 @@ class SilenceView(AlertApiView):
         operation_id="silence_alert",
     )
     def post(self, request: Request, alert_id: int) -> Response:
-        return self.after(alerts.silence, alert_id, request, SilenceBody)
+        return self.after(alert_acts.silence, alert_id, request, SilenceBody)
 
 
 class UnsilenceView(AlertApiView):
@@ -251,7 +254,7 @@ class UnsilenceView(AlertApiView):
         operation_id="unsilence_alert",
     )
     def post(self, request: Request, alert_id: int) -> Response:
-        return self.after(alerts.unsilence, alert_id, request, NoteBody)
+        return self.after(alert_acts.unsilence, alert_id, request, NoteBody)
 
 
 class ResolveView(AlertApiView):
@@ -266,4 +269,4 @@ class ResolveView(AlertApiView):
         operation_id="resolve_alert",
     )
     def post(self, request: Request, alert_id: int) -> Response:
-        return self.after(alerts.resolve, alert_id, request, NoteBody)
+        return self.after(alert_acts.resolve, alert_id, request, NoteBody)

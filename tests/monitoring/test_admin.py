@@ -17,7 +17,7 @@ from monitoring.models import DriftInput, DriftReport, Verdict
 from tests.factories import BY, TrainedModels
 from tests.staff import entries_after, last_entry_id, staff
 
-VIEW = "monitoring.view_driftreport"
+VIEW, RUN = "monitoring.view_driftreport", "monitoring.run_driftcheck"
 
 
 def make_report(trained: TrainedModels, *, factor: float) -> DriftReport:
@@ -49,10 +49,16 @@ def test_a_report_says_what_changed_before_it_gives_figures(trained: TrainedMode
 
     page = response.content.decode()
     assert report.summary in page.replace("&#x27;", "'")
-    assert page.index("What changed") < page.index("Every check")
-    told = [finding.sentence for finding in response.context["findings"]]
-    assert told + response.context["others"] == [f["sentence"] for f in report.report["findings"]]
-    assert any(finding.chart for finding in response.context["findings"])
+    assert (
+        page.index("What to do:") < page.index("largest effect first") < page.index("Every check")
+    )
+    cards = response.context["cards"]
+    alone = [f for f in report.report["findings"] if f["feature"] and not f["other"]]
+    told = {sentence for card in cards if card.is_drifted for sentence in card.sentences}
+    assert told == {finding["sentence"] for finding in alone}
+    assert [card.is_drifted for card in cards] == sorted(
+        (card.is_drifted for card in cards), reverse=True
+    )
     verdicts = [row[2] for row in response.context["checks"].rows]
     assert verdicts == sorted(verdicts)  # drift before ok
     for name in trained.kmeans.segments.values_list("segment__name", flat=True):
@@ -82,7 +88,8 @@ def test_a_report_without_findings_shows_none(trained: TrainedModels) -> None:
 
     page = staff(VIEW).get(url_of("change", report)).content.decode()
 
-    assert "What changed" not in page
+    assert "Nothing to do" in page
+    assert "0 of" in page
     assert "No feature changed inside a segment." in page
 
 
@@ -108,14 +115,16 @@ def test_a_report_from_before_there_were_tables_and_inputs_still_opens(
     response = staff(VIEW).get(url_of("change", report))
 
     assert response.status_code == 200
-    assert "Compute again" not in response.content.decode()
+    page = response.content.decode()
+    assert "Compute again" not in page
+    assert "This report keeps no shares of this feature." in page
 
 
 def test_computing_again_says_that_every_figure_is_the_same(trained: TrainedModels) -> None:
     report = make_report(trained, factor=5.0)
     before = last_entry_id()
 
-    response = staff(VIEW).post(url_of("again", report), follow=True)
+    response = staff(VIEW, RUN).post(url_of("again", report), follow=True)
 
     assert "every figure is the same" in response.content.decode()
     (entry,) = entries_after(before)
@@ -128,7 +137,7 @@ def test_computing_again_names_how_many_customers_were_erased(trained: TrainedMo
     ids = [record["customer_id"] for record in trained.records[:7]]
     forget(ids, key=CheckTerms.of(settings).key)
 
-    response = staff(VIEW).post(url_of("again", report), follow=True)
+    response = staff(VIEW, RUN).post(url_of("again", report), follow=True)
 
     assert "7 of its customers were erased" in response.content.decode()
 
@@ -140,7 +149,7 @@ def test_computing_again_without_the_customers_is_refused_in_words(
     DriftInput.objects.all().delete()
     before = last_entry_id()
 
-    response = staff(VIEW).post(url_of("again", report), follow=True)
+    response = staff(VIEW, RUN).post(url_of("again", report), follow=True)
 
     assert "are no longer kept" in response.content.decode()
     assert entries_after(before) == []
@@ -150,7 +159,7 @@ def test_asking_alone_computes_nothing(trained: TrainedModels) -> None:
     report = make_report(trained, factor=1.0)
     before = last_entry_id()
 
-    response = staff(VIEW).get(url_of("again", report))
+    response = staff(VIEW, RUN).get(url_of("again", report))
 
     assert response.status_code == 200
     assert entries_after(before) == []
@@ -169,6 +178,7 @@ def test_the_exported_list_is_the_filtered_one_and_runs_no_formula(trained: Trai
 
 
 def test_the_list_offers_its_export_with_its_filters(trained: TrainedModels) -> None:
+    make_report(trained, factor=1.0)
     url = reverse("admin:monitoring_driftreport_changelist")
 
     page = staff(VIEW).get(url, {"verdict": "drift"}).content.decode()
@@ -186,7 +196,7 @@ def test_one_report_is_downloaded_as_the_api_gives_it(trained: TrainedModels) ->
     assert response.json()["verdict"] == "drift"
 
 
-@pytest.mark.parametrize("name", ["change", "json", "again"])
+@pytest.mark.parametrize("name", ["change", "json", "again", "features", "checks"])
 def test_pages_of_a_report_need_the_permission_and_a_report(
     trained: TrainedModels, name: str
 ) -> None:
@@ -194,4 +204,4 @@ def test_pages_of_a_report_need_the_permission_and_a_report(
     missing = reverse(f"admin:monitoring_driftreport_{name}", args=[report.pk + 1])
 
     assert staff().get(url_of(name, report)).status_code == 403
-    assert staff(VIEW, name="bea").get(missing).status_code == 302
+    assert staff(VIEW, RUN, name="bea").get(missing).status_code == 302

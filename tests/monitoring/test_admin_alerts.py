@@ -12,7 +12,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape
 
-from monitoring import alerts
+from monitoring import alert_acts, alerts
+from monitoring.admin_alerts import AlertAdmin
 from monitoring.alert_page import MAX_EVENTS
 from monitoring.alerts import Condition, Level
 from monitoring.models import Alert, AlertEvent, AlertKind, MonitoringPolicy
@@ -56,7 +57,7 @@ def titles_of(response: Any) -> list[str]:
 def test_the_list_shows_unresolved_alerts_firing_first(db: None) -> None:
     make_alert(key="pending", level=Level.WARNING)
     make_alert(key="firing")
-    alerts.resolve(make_alert(key="gone").pk, by=BY, at=timezone.now())
+    alert_acts.resolve(make_alert(key="gone").pk, by=BY, at=timezone.now())
     client = staff(VIEW)
 
     assert titles_of(client.get(reverse(LIST))) == ["Alert firing", "Alert pending"]
@@ -74,7 +75,7 @@ def test_a_thousand_alerts_are_paged_with_as_many_queries_as_few(
     )
     client = staff(VIEW)
 
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(14):
         response = client.get(reverse(LIST))
 
     assert len(titles_of(response)) == 50
@@ -98,6 +99,7 @@ def test_the_page_says_what_is_wrong_what_to_do_and_what_happened(db: None) -> N
     assert page.index("It is wrong.") < page.index("Look at it.") < page.index("What happened")
     assert "600 customers" in page
     assert "[25.0, 75.0]" in response.context["chart"].data
+    assert response.context["chart_table"].rows[0] == ("web", "25.0%", "50.0%")
     assert [row[1] for row in response.context["events"].rows] == ["Fired", "First seen"]
 
 
@@ -152,9 +154,11 @@ def test_who_may_only_look_sees_no_buttons_and_is_refused(db: None) -> None:
     assert url_of("acknowledge", alert) not in page
     for name in ("acknowledge", "silence", "unsilence", "resolve"):
         assert client.post(url_of(name, alert)).status_code == 403
-    client.post(reverse(LIST), {"action": "resolve_selected", "_selected_action": [alert.pk]})
+    for action in ("acknowledge_selected", "silence_for_a_day", "resolve_selected"):
+        client.post(reverse(LIST), {"action": action, "_selected_action": [alert.pk]})
     alert.refresh_from_db()
     assert alert.state == "firing" and alert.acknowledged_at is None
+    assert alert.silenced_until is None
 
 
 def test_acknowledging_keeps_the_note_and_leaves_one_entry(db: None) -> None:
@@ -172,7 +176,7 @@ def test_acknowledging_keeps_the_note_and_leaves_one_entry(db: None) -> None:
     assert [entry.action for entry in entries_after(before)] == ["alert.acknowledged"]
 
 
-@pytest.mark.parametrize(("length", "span"), [("day", 1), ("week", 7)])
+@pytest.mark.parametrize(("length", "span"), [("hour", 1), ("day", 24), ("week", 168)])
 def test_silence_lasts_as_chosen_and_can_be_ended(db: None, length: str, span: int) -> None:
     alert = make_alert()
     client = staff(VIEW, CHANGE)
@@ -180,7 +184,7 @@ def test_silence_lasts_as_chosen_and_can_be_ended(db: None, length: str, span: i
     client.post(url_of("silence", alert), {"length": length})
     alert.refresh_from_db()
     left = alert.silenced_until - timezone.now()
-    assert timedelta(days=span) - timedelta(minutes=1) < left <= timedelta(days=span)
+    assert timedelta(hours=span) - timedelta(minutes=1) < left <= timedelta(hours=span)
     assert url_of("unsilence", alert) in client.get(url_of("change", alert)).content.decode()
 
     client.post(url_of("unsilence", alert))
@@ -224,7 +228,7 @@ def test_a_silence_that_makes_no_sense_is_refused_in_words(
 
 def test_a_conflict_is_shown_and_changes_nothing(db: None) -> None:
     alert = make_alert()
-    alerts.resolve(alert.pk, by=BY, at=timezone.now(), note="over")
+    alert_acts.resolve(alert.pk, by=BY, at=timezone.now(), note="over")
     before = last_entry_id()
     client = staff(VIEW, CHANGE)
 
@@ -261,9 +265,63 @@ def test_several_alerts_are_resolved_at_once_with_one_entry(db: None) -> None:
     }
 
 
+def test_several_alerts_are_silenced_at_once_with_one_entry(db: None) -> None:
+    chosen = [make_alert(key=key).pk for key in "ab"]
+    before = last_entry_id()
+
+    staff(VIEW, CHANGE).post(
+        reverse(LIST), {"action": "silence_for_a_day", "_selected_action": chosen}
+    )
+
+    for alert in Alert.objects.all():
+        left = alert.silenced_until - timezone.now()
+        assert timedelta(hours=23) < left <= timedelta(days=1)
+    (entry,) = entries_after(before)
+    assert (entry.action, entry.n_items) == ("alert.silenced", 2)
+
+
+@pytest.mark.parametrize("verb", ["acknowledge_selected", "silence_for_a_day", "resolve_selected"])
+def test_an_alert_that_goes_between_choosing_and_acting_is_named_and_nothing_changes(
+    db: None, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    chosen = [make_alert(key=key).pk for key in "ab"]
+    recording = AlertAdmin.handle_selected
+
+    def handle_once_one_is_gone(
+        self: Any, request: Any, queryset: Any, carry_out: Any, **words: Any
+    ) -> None:
+        def carry_out_late(ids: list[int], **how: Any) -> None:
+            Alert.objects.filter(pk=chosen[1]).delete()
+            carry_out(ids, **how)
+
+        recording(self, request, queryset, carry_out_late, **words)
+
+    monkeypatch.setattr(AlertAdmin, "handle_selected", handle_once_one_is_gone)
+    before = last_entry_id()
+
+    response = staff(VIEW, CHANGE).post(
+        reverse(LIST), {"action": verb, "_selected_action": chosen}, follow=True
+    )
+
+    words = f"Nothing was changed. Alert {chosen[1]} is no longer there"
+    assert words in response.content.decode()
+    left = Alert.objects.get()
+    assert (left.state, left.acknowledged_at, left.silenced_until) == ("firing", None, None)
+    assert entries_after(before) == []
+
+
+def test_the_list_says_when_nothing_is_wrong(db: None) -> None:
+    client = staff(VIEW)
+    assert "Nothing is wrong:" in client.get(reverse(LIST)).content.decode()
+
+    make_alert()
+
+    assert "Nothing is wrong:" not in client.get(reverse(LIST)).content.decode()
+
+
 def test_one_conflict_among_several_leaves_all_as_they_were(db: None) -> None:
     chosen = [make_alert(key=key) for key in "ab"]
-    alerts.acknowledge(chosen[1].pk, by=BY, at=timezone.now())
+    alert_acts.acknowledge(chosen[1].pk, by=BY, at=timezone.now())
     before = last_entry_id()
 
     response = staff(VIEW, CHANGE).post(
@@ -282,22 +340,22 @@ def test_home_shows_the_worst_three_of_those_nobody_took_note_of(db: None) -> No
     make_alert(key="drift")
     make_alert(key="file", kind=AlertKind.DAMAGED_ARTIFACT)
     noted = make_alert(key="noted", kind=AlertKind.DAMAGED_ARTIFACT)
-    alerts.acknowledge(noted.pk, by=BY, at=timezone.now())
+    alert_acts.acknowledge(noted.pk, by=BY, at=timezone.now())
     make_alert(key="unsure", level=Level.WARNING)
 
     response = staff(VIEW).get(reverse("admin:index"))
 
-    shown = [each["alert"].key for each in response.context["alerts"]["worst"]]
+    shown = [each.alert.key for each in response.context["alerts"].worst]
     assert shown == ["file", "drift", "old"]
     page = response.content.decode()
     assert "4 open" in page and "See all 4" in page and "1 not yet confirmed" in page
 
 
-def test_home_says_one_quiet_line_when_all_is_well(db: None) -> None:
+def test_home_says_so_when_all_is_well(db: None) -> None:
     page = staff(VIEW).get(reverse("admin:index")).content.decode()
 
-    assert "No alert is open." in page
-    assert "seg-callout" not in page
+    assert "All is well: no alert is open." in page
+    assert "seg-bad" not in page and "seg-warn" not in page
 
 
 def test_home_says_nothing_of_alerts_to_who_may_not_see_them(db: None) -> None:
@@ -305,4 +363,4 @@ def test_home_says_nothing_of_alerts_to_who_may_not_see_them(db: None) -> None:
 
     page = staff().get(reverse("admin:index")).content.decode()
 
-    assert "Alert secret" not in page and "No alert is open" not in page
+    assert "Alert secret" not in page and "o alert is open" not in page

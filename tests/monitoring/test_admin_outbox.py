@@ -106,3 +106,14 @@ def test_the_list_filters_by_state(db: None, state: str) -> None:
     )
 
     assert [row.state for row in response.context["cl"].result_list] == [state]
+
+
+def test_an_empty_list_promises_nothing_that_a_reader_cannot_do(db: None) -> None:
+    url = reverse("admin:monitoring_notification_changelist")
+    client = staff(VIEW)
+
+    page, sought = (client.get(url + query).content.decode() for query in ("", "?q=x"))
+
+    assert "Nothing here yet" in page and "Show everything" not in page
+    assert "Nothing fits the search" in sought and 'href="?"' in sought
+    assert "new item" not in page + sought

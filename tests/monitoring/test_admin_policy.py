@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from datetime import timedelta
 from typing import Any
@@ -12,13 +13,16 @@ from django.utils import timezone
 
 from modelregistry.models import ActiveModel, ModelVersion
 from monitoring import check_request
+from monitoring.admin_policy import PolicyForm
 from monitoring.models import MonitoringPolicy
 from monitoring.policy_page import state_words
 from monitoring.schedule import RUNNING, is_due
-from tests.staff import entries_after, last_entry_id, staff
+from tests.staff import entries_after, last_entry_id, staff, superuser
 
 VIEW, CHANGE = "monitoring.view_monitoringpolicy", "monitoring.change_monitoringpolicy"
-NAME = "admin:monitoring_monitoringpolicy"
+RUN = "monitoring.run_driftcheck"
+MODEL = "monitoring_monitoringpolicy"
+NAME = f"admin:{MODEL}"
 
 
 @pytest.fixture
@@ -35,6 +39,40 @@ def serving(db: None) -> ModelVersion:
     )
     ActiveModel.objects.filter(model_type="kmeans").update(active=version)
     return version
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "index",
+        "monitoring_alert_changelist",
+        "monitoring_driftreport_changelist",
+        f"{MODEL}_change",
+    ],
+)
+def test_looking_makes_no_row(serving: ModelVersion, page: str) -> None:
+    args = [1] if page.endswith("_change") else []
+
+    assert superuser().get(reverse(f"admin:{page}", args=args)).status_code == 200
+
+    assert not MonitoringPolicy.objects.exists()
+
+
+def test_the_first_change_does_not_meet_the_row_that_the_monitor_makes(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = staff(VIEW, CHANGE)
+    form = form_of(client, interval_hours=6)
+    clean = PolicyForm.clean
+
+    def clean_beside_the_monitor(self: PolicyForm) -> Any:
+        MonitoringPolicy.current()
+        return clean(self)
+
+    monkeypatch.setattr(PolicyForm, "clean", clean_beside_the_monitor)
+    client.post(page_url(), form)
+
+    assert MonitoringPolicy.objects.get().interval_hours == 6
 
 
 def page_url() -> str:
@@ -59,6 +97,46 @@ def test_the_list_leads_to_the_one_policy(db: None) -> None:
         "empty: MONITORING_INTERVAL, 24 h."
         in staff(VIEW, CHANGE, name="bea").get(page_url()).content.decode()
     )
+
+
+def test_who_may_only_read_sees_the_words_of_the_form_and_what_is_in_force(db: None) -> None:
+    MonitoringPolicy.objects.create(interval_hours=None, floor_tail=0.2)
+    form = staff(VIEW, CHANGE).get(page_url()).context["adminform"].form
+    reader = staff(VIEW, name="bea")
+
+    page = html.unescape(reader.get(page_url()).content.decode())
+
+    for name, field in form.fields.items():
+        assert (field.label or name) in page and field.help_text in page
+    assert "Floor distribution" not in page and "0.2<" in page
+    assert "24 in force, from MONITORING_INTERVAL" in page
+    assert "72 in force, three intervals" in page
+    MonitoringPolicy.objects.update(interval_hours=6, expected_within_hours=0)
+    page = reader.get(page_url()).content.decode()
+    assert "in force" not in page
+
+
+@pytest.mark.parametrize(("inputs", "reports", "is_refused"), [(91, 90, True), (90, 90, False)])
+def test_the_customers_of_a_report_are_not_kept_longer_than_it(
+    db: None, inputs: int, reports: int, is_refused: bool
+) -> None:
+    client = staff(VIEW, CHANGE)
+    sent = form_of(client, keep_inputs_days=inputs, keep_all_days=reports)
+
+    response = client.post(page_url(), sent)
+
+    assert (response.status_code == 200) is is_refused
+    if is_refused:
+        (said,) = response.context["adminform"].form.errors["keep_inputs_days"]
+        assert "Must not exceed the days every report is kept, 90" in said
+
+
+def test_check_now_says_whom_it_compares(serving: ModelVersion) -> None:
+    MonitoringPolicy.objects.create(interval_hours=6)
+
+    page = staff(VIEW, RUN).get(check_url()).content.decode()
+
+    assert "stored or changed in the last 6 hours" in page and "new since" not in page
 
 
 def test_a_change_leaves_the_values_before_and_after_in_one_entry(db: None) -> None:
@@ -123,11 +201,21 @@ def test_an_interval_beyond_all_clocks_is_refused_beside_its_field(db: None) -> 
 
 def test_who_may_only_look_can_neither_change_nor_check(serving: ModelVersion) -> None:
     client = staff(VIEW)
+    MonitoringPolicy.current()
+    MonitoringPolicy.objects.update(last_started_at=timezone.now())
 
     assert check_url() not in client.get(page_url()).content.decode()
     assert client.post(page_url(), {"interval_hours": 6}).status_code == 403
     assert client.post(check_url()).status_code == 403
     assert MonitoringPolicy.current().interval_hours is None
+    assert MonitoringPolicy.current().last_started_at is not None
+
+
+def test_who_may_check_may_not_change_the_policy(serving: ModelVersion) -> None:
+    client = staff(VIEW, RUN)
+
+    assert client.post(page_url(), {"interval_hours": 6}).status_code == 403
+    assert staff(VIEW, CHANGE, name="bea").post(check_url()).status_code == 403
 
 
 def test_the_policy_is_neither_added_nor_deleted(db: None) -> None:
@@ -144,7 +232,7 @@ def test_check_now_makes_the_check_due_and_leaves_one_entry(serving: ModelVersio
     MonitoringPolicy.current()
     MonitoringPolicy.objects.update(last_started_at=at)
     assert not is_due(MonitoringPolicy.current(), default_hours=24, at=at)
-    client = staff(VIEW, CHANGE)
+    client = staff(VIEW, RUN)
     assert check_url() in client.get(page_url()).content.decode()
     before = last_entry_id()
 
@@ -170,7 +258,7 @@ def test_check_now_is_refused_in_words(
     MonitoringPolicy.objects.update(last_started_at=at, **fields)
     before = last_entry_id()
 
-    response = staff(VIEW, CHANGE).post(check_url(), follow=True)
+    response = staff(VIEW, RUN).post(check_url(), follow=True)
 
     assert said in response.content.decode()
     assert MonitoringPolicy.current().last_started_at == at

@@ -64,14 +64,17 @@ def test_shares_of_segments_start_at_training_and_sum_up_to_the_whole(
     ]
     make_point(trained, shares={**{str(pk): 0.1 for pk in extra}, "-1": 0.2})
 
-    chart = staff(VIEW).get(url_of(trained)).context["shares"]
+    shares = staff(VIEW).get(url_of(trained)).context["shares"]
 
-    data = json.loads(chart.data)
+    data = json.loads(shares.chart.data)
     assert data["labels"][0] == "training"
     names = [series["label"] for series in data["datasets"]]
     assert "no segment (noise)" in names and names[-1].endswith("smaller ones")
     for place in (0, 1):
         assert round(sum(series["data"][place] for series in data["datasets"])) == 100
+    assert [row[0] for row in shares.table.rows] == data["labels"][::-1]
+    drawn = [f"{series['data'][1]:.1f} %" for series in data["datasets"]]
+    assert list(shares.table.rows[0][1:]) == drawn
 
 
 def test_a_version_that_was_never_measured_says_so(trained: TrainedModels) -> None:
@@ -101,7 +104,9 @@ def test_a_long_series_is_cut_with_a_constant_number_of_queries(
         context = client.get(url_of(trained)).context
 
     assert len(json.loads(context["charts"][0].data)["labels"]) == MAX_POINTS
-    assert context["n_more"] == MAX_POINTS + 5 - N_ROWS
+    assert len(context["table"].rows) == N_ROWS
+    assert len(context["older"].rows) == MAX_POINTS - N_ROWS
+    assert context["n_more"] == 5
 
 
 def test_names_of_segments_and_sentences_are_escaped(trained: TrainedModels) -> None:
@@ -136,6 +141,8 @@ def test_serving_figures_are_drawn_by_the_hour(trained: TrainedModels) -> None:
     )
     assert (requests, customers, errors) == ([4], [400], [0, 2])
     assert all(9.9 < value < 10.4 for value in latency)
+    (row,) = serving["table"].rows  # quiet hours are left out
+    assert row[1:5] == ("4", "400", "0", "2")
 
 
 def test_the_stability_of_training_is_on_both_pages_of_a_version(trained: TrainedModels) -> None:

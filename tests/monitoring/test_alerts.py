@@ -12,8 +12,9 @@ from django.db import IntegrityError, transaction
 from audit.models import AuditEntry
 from audit.trail import Actor
 from modelregistry.models import ActiveModel
-from monitoring import alerts
-from monitoring.alerts import AlertConflict, Condition, Level, observe, resolve_superseded
+from monitoring import alert_acts
+from monitoring.alert_acts import AlertConflict, AlertGone
+from monitoring.alerts import Condition, Level, observe, resolve_superseded
 from monitoring.models import Alert, AlertEvent, AlertKind, AlertState, MonitoringPolicy
 from tests.factories import BY
 from tests.monitoring.drift_days import make_bare_version
@@ -239,7 +240,7 @@ def test_the_database_holds_one_unresolved_alert_of_a_key() -> None:
 def test_acknowledging_says_who_and_when_and_lasts_while_it_fires() -> None:
     alert = see(ALARM)
 
-    alerts.acknowledge(alert.pk, by=STAFF, at=START + HOUR, note="I look at the import.")
+    alert_acts.acknowledge(alert.pk, by=STAFF, at=START + HOUR, note="I look at the import.")
     alert = see(ALARM, at=START + DAY)
 
     assert (alert.acknowledged_by, alert.acknowledged_at) == ("a person", START + HOUR)
@@ -251,8 +252,8 @@ def test_acknowledging_says_who_and_when_and_lasts_while_it_fires() -> None:
 def test_a_silence_ends_by_itself_or_by_hand() -> None:
     alert = see(ALARM)
 
-    silenced = alerts.silence(alert.pk, until=START + DAY, by=STAFF, at=START)
-    spoken = alerts.unsilence(alert.pk, by=STAFF, at=START + HOUR)
+    silenced = alert_acts.silence(alert.pk, until=START + DAY, by=STAFF, at=START)
+    spoken = alert_acts.unsilence(alert.pk, by=STAFF, at=START + HOUR)
 
     assert (silenced.silenced_until, silenced.silenced_by) == (START + DAY, "a person")
     assert (spoken.silenced_until, spoken.silenced_by) == (None, "")
@@ -263,7 +264,7 @@ def test_a_silence_ends_by_itself_or_by_hand() -> None:
 def test_who_resolves_by_hand_is_named_and_the_trouble_comes_back_without_a_mail() -> None:
     alert = see(ALARM)
 
-    closed = alerts.resolve(alert.pk, by=STAFF, at=START + HOUR)
+    closed = alert_acts.resolve(alert.pk, by=STAFF, at=START + HOUR)
     again = see(ALARM, at=START + DAY)
 
     assert (closed.state, closed.resolution) == ("resolved", "By a person.")
@@ -271,10 +272,10 @@ def test_who_resolves_by_hand_is_named_and_the_trouble_comes_back_without_a_mail
 
 
 ACTS: dict[str, Callable[..., Alert]] = {
-    "acknowledged": alerts.acknowledge,
-    "silenced": lambda pk, **who: alerts.silence(pk, until=START + 9 * DAY, **who),
-    "taken out of silence": alerts.unsilence,
-    "resolved": alerts.resolve,
+    "acknowledged": alert_acts.acknowledge,
+    "silenced": lambda pk, **who: alert_acts.silence(pk, until=START + 9 * DAY, **who),
+    "taken out of silence": alert_acts.unsilence,
+    "resolved": alert_acts.resolve,
 }
 
 
@@ -291,33 +292,33 @@ def test_nothing_is_done_to_a_resolved_alert(what: str) -> None:
 
 @pytest.mark.parametrize("what", ACTS)
 def test_an_alert_that_never_was_is_not_found(what: str) -> None:
-    with pytest.raises(Alert.DoesNotExist):
+    with pytest.raises(AlertGone, match="4711 is no longer there"):
         ACTS[what](4_711, by=STAFF, at=START)
 
 
 def test_acts_that_make_no_sense_are_refused_in_a_clear_sentence() -> None:
     pk = see(ALARM).pk
-    alerts.acknowledge(pk, by=STAFF, at=START)
+    alert_acts.acknowledge(pk, by=STAFF, at=START)
 
     with pytest.raises(AlertConflict, match="already acknowledged, by a person"):
-        alerts.acknowledge(pk, by=BY, at=START + HOUR)
+        alert_acts.acknowledge(pk, by=BY, at=START + HOUR)
     with pytest.raises(AlertConflict, match="end in the future"):
-        alerts.silence(pk, until=START, by=STAFF, at=START)
+        alert_acts.silence(pk, until=START, by=STAFF, at=START)
     with pytest.raises(AlertConflict, match="at most 366 days"):
-        alerts.silence(pk, until=START + 400 * DAY, by=STAFF, at=START)
+        alert_acts.silence(pk, until=START + 400 * DAY, by=STAFF, at=START)
     with pytest.raises(AlertConflict, match="not silenced"):
-        alerts.unsilence(pk, by=STAFF, at=START)
+        alert_acts.unsilence(pk, by=STAFF, at=START)
     with pytest.raises(AlertConflict, match="at most 500 characters"):
-        alerts.resolve(pk, by=STAFF, at=START, note="x" * 501)
+        alert_acts.resolve(pk, by=STAFF, at=START, note="x" * 501)
     assert Alert.objects.get().state == "firing"
 
 
 def test_a_silence_that_ran_out_cannot_be_ended() -> None:
     pk = see(ALARM).pk
-    alerts.silence(pk, until=START + HOUR, by=STAFF, at=START)
+    alert_acts.silence(pk, until=START + HOUR, by=STAFF, at=START)
 
     with pytest.raises(AlertConflict, match="not silenced"):
-        alerts.unsilence(pk, by=STAFF, at=START + HOUR)
+        alert_acts.unsilence(pk, by=STAFF, at=START + HOUR)
 
 
 def test_alerts_of_versions_that_serve_no_more_are_resolved() -> None:

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from access.scopes import Scope
 from monitoring.models import Alert, AlertEvent, AlertKind, AlertState, Channel, Notification
+from monitoring.views_alerts import AlertApiView
 from tests.expectations import errors_of, one_entry, problem_of
 from tests.factories import make_client
 
@@ -340,6 +341,16 @@ def test_an_unknown_alert_is_a_404(api: Client, act: str, alert_id: int) -> None
             response = api.get(f"/monitor/alerts/{alert_id}")
 
     problem_of(response, status=404, code="not-found")
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_an_alert_that_goes_meanwhile_is_a_404(
+    api: Client, alerts: Sequence[Alert], act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = alerts[0].pk
+    monkeypatch.setattr(AlertApiView, "found", lambda *_: Alert.objects.filter(pk=gone).delete())
+
+    problem_of(post(api, gone, act, sent_with(act)), status=404, code="not-found")
 
 
 @pytest.mark.parametrize("act", ACTS)
