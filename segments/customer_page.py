@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from access.figures import NONE, figure
 from access.staff import Table
@@ -18,9 +20,11 @@ from modelregistry.activation import active_versions, load
 from modelregistry.artifacts import DamagedArtifact
 from modelregistry.models import ModelType, ModelVersion
 from segments.assignment import SegmentLabels
+from segments.changes import Cause
+from segments.customer_history import Move, SegmentPlace, history_of
 from segments.description_page import segment_link
 from segments.explanations import Explanation, LacksValues, explain_stored
-from segments.models import Assignment, Customer, Status
+from segments.models import Assignment, AssignmentChange, Customer, Status
 
 NOISE_WORDS = "no segment (noise)"
 STATUS_WORDS = {
@@ -30,7 +34,12 @@ STATUS_WORDS = {
 }
 MAX_BARS = 6
 """Contributions drawn; the table has all of them."""
+MIN_SPOKEN, MAX_SPOKEN = 0.05, 3
+"""Share from which a feature is named in the sentence, and how many are named."""
 WHOLE_BAR = 100.0
+MAX_VALUE = 80
+"""Characters of a value that stand in its cell; the others unfold."""
+ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +66,115 @@ class Why:
     figures: Table | None
 
 
-def attributes_table(attributes: Mapping[str, Any]) -> Table:
+def attributes_table(attributes: Mapping[str, Any], serving: Sequence[ModelVersion]) -> Table:
+    """Every attribute with its kind, and the models in use that look at it."""
+    used: dict[str, list[str]] = {}
+    for version in serving:
+        for feature in version.schema["features"]:
+            used.setdefault(feature["name"], []).append(version.get_model_type_display())
     return Table(
-        ["Attribute", "Value"],
-        [(name, _shown(value)) for name, value in attributes.items()],
+        ["Attribute", "Value", "Kind", "Used by"],
+        [
+            (name, _attribute(value), _kind(value), ", ".join(used.get(name, [])) or NONE)
+            for name, value in attributes.items()
+        ],
         empty="No attribute is known of this customer.",
     )
+
+
+def _attribute(value: Any) -> str | SafeString:
+    """As it is stored; a long text is folded away behind its beginning."""
+    if value is None:
+        return format_html('<span class="seg-note">{}</span>', "missing")
+    text = str(_shown(value))
+    if len(text) <= MAX_VALUE:
+        return text
+    return format_html(
+        '<details class="seg-value"><summary>{}…</summary><p>{}</p></details>',
+        text[:MAX_VALUE],
+        text,
+    )
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return NONE
+    if isinstance(value, bool):
+        return "yes or no"
+    if isinstance(value, int | float):
+        return "number"
+    return "date" if ISO_DATE.fullmatch(value) else "text"
+
+
+def history_table(moves: Sequence[Move]) -> Table:
+    return Table(
+        ["When", "Model", "From", "To", "Why"],
+        [
+            (
+                f"{move.at:%d %b %Y %H:%M}",
+                move.version.get_model_type_display(),
+                _place(move.before),
+                _place(move.after),
+                why_moved(move),
+            )
+            for move in moves
+        ],
+        empty="No move is known.",
+    )
+
+
+def _place(place: SegmentPlace) -> str:
+    if not place.is_assigned:
+        return "not assigned"
+    return place.name or NOISE_WORDS
+
+
+def why_moved(move: Move) -> str:
+    if move.cause == Cause.ACTIVATION:
+        return f"{move.version} was activated"
+    if move.cause == Cause.NEW_CUSTOMER:
+        return f"first assigned by {move.version}"
+    return f"attributes changed, under {move.version}"
+
+
+MODELS_REACHED = (
+    "What stored models keep of {}: core samples, centres that only they make up, "
+    "ends of ranges and rare levels. The models are rewritten and checked first."
+)
+WORDS_REACHED = (
+    "Their values and rare words in stored drift inputs, reports, alerts, descriptions and "
+    "suggested names."
+)
+
+
+def reach_of_erasure(customer: Customer) -> list[str]:
+    """What an erasure takes, in words; two queries on the customer's own rows."""
+    n_assigned = Assignment.objects.filter(customer=customer).count()
+    n_attributes = len(customer.attributes)
+    return [
+        f"The id and {n_attributes:,} attribute{'' if n_attributes == 1 else 's'}.",
+        f"Assignments to segments under {n_assigned:,} version{'' if n_assigned == 1 else 's'}.",
+        _moves_reached([customer.pk]),
+        MODELS_REACHED.format("this customer"),
+        WORDS_REACHED,
+    ]
+
+
+def reach_of_erasures(ids: Sequence[str]) -> list[str]:
+    """As `reach_of_erasure`, of several customers together."""
+    n_assigned = Assignment.objects.filter(customer__in=ids).count()
+    return [
+        "Their ids and all their attributes.",
+        f"{n_assigned:,} assignment{'' if n_assigned == 1 else 's'} to segments.",
+        _moves_reached(ids),
+        MODELS_REACHED.format("these customers"),
+        WORDS_REACHED,
+    ]
+
+
+def _moves_reached(ids: Sequence[str]) -> str:
+    n_moves = AssignmentChange.objects.filter(customer__in=ids).count()
+    return f"{n_moves:,} noted move{'' if n_moves == 1 else 's'} between segments."
 
 
 def assignments_of(customer: Customer) -> list[Assignment]:
@@ -105,10 +217,11 @@ def customer_context(customer: Customer, *, directory: Path, with_links: bool) -
     serving = sorted(active_versions(), key=lambda version: version.model_type)
     assignments = assignments_of(customer)
     by_version = {row.version_id: row for row in assignments}
+    history = history_of(customer, assignments)
     return {
         "title": f"Customer {customer.customer_id}",
         "facts": [("Stored", customer.created_at), ("Last changed", customer.updated_at)],
-        "attributes": attributes_table(customer.attributes),
+        "attributes": attributes_table(customer.attributes, serving),
         "whys": [
             why(
                 customer,
@@ -120,6 +233,9 @@ def customer_context(customer: Customer, *, directory: Path, with_links: bool) -
             for version in serving
         ],
         "assignments": assignments_table(customer, assignments, serving),
+        "history": history_table(history.moves),
+        "history_since": history.known_since,
+        "is_history_cut": history.is_cut,
     }
 
 
@@ -222,7 +338,19 @@ def _gap_words(version: ModelVersion, prediction: Prediction, explanation: Expla
             f"The {place} of its own segment is {distance:.2f} away, that of the next {other:.2f}."
         )
     against = "; to the left, for the next" if min(parts, default=0.0) < 0 else ""
-    return f"{far} Bars to the right speak for its own segment{against}."
+    spoken = _spoken(explanation.contributions)
+    return f"{far} {spoken} Bars to the right speak for its own segment{against}."
+
+
+def _spoken(contributions: Sequence[Mapping[str, Any]]) -> str:
+    """The features that decide most, in a sentence."""
+    said = [part for part in contributions if abs(part["share"]) >= MIN_SPOKEN][:MAX_SPOKEN]
+    pro = " and ".join(part["feature"] for part in said if part["share"] > 0)
+    contra = " and ".join(part["feature"] for part in said if part["share"] < 0)
+    sentences = [f"Most of all {pro} hold it in its own."] if " and " in pro else []
+    sentences += [f"Most of all {pro} holds it in its own."] if pro and " and " not in pro else []
+    sentences += [f"Against it: {contra}."] if contra else []
+    return " ".join(sentences)
 
 
 def _bars(contributions: Sequence[Mapping[str, Any]], attributes: Mapping[str, Any]) -> list[Bar]:

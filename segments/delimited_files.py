@@ -8,9 +8,9 @@ import csv
 import gzip
 import io
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol, TextIO
 
@@ -85,14 +85,22 @@ class DelimitedFile:
         self.encoding = self._detect_encoding(on_bytes)
         self.delimiter = self._detect_delimiter()
         self.names = self._header()
+        self.n_fields = len(self.names)
+        self._chosen: Sequence[int] | None = None
+
+    def choose(self, places: Sequence[int], names: Sequence[str]) -> None:
+        """Take only the fields at these places, under these names."""
+        self._chosen, self.names = places, tuple(names)
 
     def batches(self, size: int, *, on_bytes: Callable[[int], None]) -> Iterator[RawBatch]:
         """Yield the rows below the header, in file order, up to `size` at a time."""
         number = 0
         with explained_failures(self.path):
             for lines, rows in self._records(size, on_bytes):
-                batch = _batch(lines, rows, len(self.names), number)
+                batch = _batch(lines, rows, self.n_fields, number)
                 number += len(batch.lines) + len(batch.ragged)
+                if self._chosen is not None:
+                    batch = replace(batch, columns=[batch.columns[i] for i in self._chosen])
                 yield batch
 
     def _detect_encoding(self, on_bytes: Callable[[int], None]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.http import HttpRequest
 from django.urls import reverse
@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from access.figures import NONE, figure, share
 from access.staff import Table
-from ml.description import EXTREME, NOTABLE
+from ml.cluster_names import EXTREME, NOTABLE
 from modelregistry.models import ModelVersion
 from segments.models import Fate, Segment, VersionSegment
 
@@ -83,6 +83,7 @@ class Card:
     stability: Stability | None
     low_confidence: str
     is_described: bool
+    segment_id: int
 
 
 def may_see_segments(request: HttpRequest) -> bool:
@@ -131,6 +132,7 @@ def _card(row: VersionSegment, *, with_link: bool) -> Card:
         stability=stability_of(row.stability),
         low_confidence="" if row.low_confidence_share is None else share(row.low_confidence_share),
         is_described=bool(row.features),
+        segment_id=row.segment_id,
     )
 
 
@@ -203,35 +205,59 @@ def n_shaky(rows: Iterable[VersionSegment]) -> int:
 # What is typical.
 
 
+N_PROMINENT = 10
+"""Features in the table at once, those that set segments apart most; the others are folded away."""
+HEAT_STEPS = (0.2, NOTABLE, 0.8, EXTREME)
+"""Standard deviations from which a cell is tinted, and tinted more: "small", "medium", "large" of
+Cohen (1988), "very large" of Sawilowsky (2009)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
+    """`heat` names the tint: `plus-1` to `plus-4` above everyone, `minus-…` below, or nothing."""
+
     value: str
     difference: str
+    heat: str
     is_notable: bool
+
+
+TypicalRow: TypeAlias = tuple[str, str, list[Cell]]
 
 
 @dataclass(frozen=True, slots=True)
 class TypicalTable:
-    """A feature a row, everyone and then a segment a column."""
+    """A feature a row, everyone and then a segment a column; what sets segments apart first."""
 
     headers: list[str]
-    rows: list[tuple[str, str, list[Cell]]]
+    rows: list[TypicalRow]
+    others: list[TypicalRow]
 
 
 def typical_table(version: ModelVersion, rows: Sequence[VersionSegment]) -> TypicalTable:
-    """What is typical of each segment and of everyone, with the robust difference."""
+    """What is typical of each segment and of everyone, with how far it is from everyone's."""
     profiles = [{profile["feature"]: profile for profile in row.features} for row in rows]
-    shown = []
+    shown: list[tuple[float, TypicalRow]] = []
     for feature in version.schema["features"]:
         name, kind = feature["name"], feature["kind"]
         known = [own.get(name) for own in profiles]
         first = next((profile for profile in known if profile), None)
         cells = [
-            _cell(profile) if profile else Cell(_typical(row.medians.get(name), kind), "", False)
+            _cell(profile)
+            if profile
+            else Cell(_typical(row.medians.get(name), kind), "", "", is_notable=False)
             for row, profile in zip(rows, known, strict=True)
         ]
-        shown.append((name, _everyones(first) if first else NONE, cells))
-    return TypicalTable(["Feature", "Everyone", *(row.segment.name for row in rows)], shown)
+        sizes = [abs(profile["difference"] or 0.0) for profile in known if profile]
+        row_shown = (name, _everyones(first) if first else NONE, cells)
+        shown.append((max(sizes, default=0.0), row_shown))
+    shown.sort(key=lambda pair: -pair[0])
+    ordered = [row for _, row in shown]
+    return TypicalTable(
+        ["Feature", "Everyone", *(row.segment.name for row in rows)],
+        ordered[:N_PROMINENT],
+        ordered[N_PROMINENT:],
+    )
 
 
 def _everyones(profile: Mapping[str, Any]) -> str:
@@ -242,15 +268,25 @@ def _everyones(profile: Mapping[str, Any]) -> str:
 
 def _cell(profile: Mapping[str, Any]) -> Cell:
     if profile["kind"] == "boolean":
-        value, difference = _yes(profile["levels"], "share"), _ratio(profile["levels"], "yes")
+        value, beside = _yes(profile["levels"], "share"), _ratio(profile["levels"], "yes")
     elif profile["kind"] == "category":
-        value, difference = figure(profile["median"]), _level_share(profile)
+        value, beside = figure(profile["median"]), _level_share(profile)
     else:
         robust = profile["robust_difference"]
         value = figure(profile["median"])
-        difference = "" if robust is None else _sized(_signed(robust, profile))
-    standardised = profile["difference"]
-    return Cell(value, difference, standardised is not None and abs(standardised) >= NOTABLE)
+        beside = f"median {_sized(_signed(robust, profile))}" if round(robust or 0.0, 1) else ""
+    difference = profile["difference"]
+    if difference is None:
+        return Cell(value, beside, "", is_notable=False)
+    signed = _signed(difference, profile)
+    if profile["kind"] != "category":
+        beside = f"{_sized(signed)} sd{f', {beside}' if beside else ''}"
+    return Cell(value, beside, _heat(signed), is_notable=abs(difference) >= NOTABLE)
+
+
+def _heat(difference: float) -> str:
+    step = sum(abs(difference) >= least for least in HEAT_STEPS)
+    return f"{'plus' if difference > 0 else 'minus'}-{step}" if step else ""
 
 
 def _yes(levels: Sequence[Mapping[str, Any]], whose: str) -> str:

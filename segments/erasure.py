@@ -47,13 +47,16 @@ NOT_ERASED_AT_ONCE = (
     "Backups, and replicas and archived logs of the database, until they expire.",
     "Free space inside the files of the database, until it is used again or vacuumed.",
     "Models that other running processes hold in memory, until these load newer ones or restart.",
-    "Files of trainings that were killed, for a day at the most.",
+    "Files of trainings that were killed, and uploaded files that wait to be imported, for a day "
+    "at the most.",
     "Answers, exports, mails and webhook messages that were handed out, and files that were "
     "imported, which others keep.",
     "In models, ends of ranges, cuts between cells and names of rare levels from before the "
     "attributes last changed; in models trained by an earlier release or under another SECRET_KEY, "
     "core samples and centres from before that, too. These are not known any more.",
 )
+SINGULAR = {"reports_and_alerts": "report or alert"}
+"""Where one of what a receipt counts is called otherwise than without an s."""
 KEPT = (
     "Audit entries, which know customers by keyed digests and hold no attribute value.",
     "Figures of many customers together: counts, shares, means, medians, centres, rules, levels "
@@ -148,16 +151,23 @@ def receipt_of(erasure: Erasure) -> dict[str, Any]:
     }
 
 
-def receipt_words(erasure: Erasure) -> str:
-    """The receipt in a sentence or two."""
-    counts = ", ".join(
-        f"{count:,} {place.replace('_', ' ')}" for place, count in erasure.receipt["erased"].items()
-    )
+def receipt_words(erasure: Erasure, *, whose: str = "") -> str:
+    """The receipt in a sentence or two; `whose` says who was erased, to the person who did it."""
+    counts = ", ".join(_counted(count, place) for place, count in erasure.receipt["erased"].items())
     rewritten = ", ".join(
         f"{each['model_type']} {each['version']}" for each in erasure.receipt["versions"]
     )
     models = f"Models rewritten without them: {rewritten}." if rewritten else "No model held any."
-    return f"Erasure {erasure.pk}: {counts}. {models}"
+    of_whom = f" of {whose}" if whose else ""
+    return f"Erasure {erasure.pk}{of_whom}: {counts}. {models}"
+
+
+def _counted(count: int, place: str) -> str:
+    """As `1 stored answer`: places are named in the plural."""
+    words = place.replace("_", " ")
+    if count == 1:
+        return f"1 {SINGULAR.get(place, words.removesuffix('s'))}"
+    return f"{count:,} {words}"
 
 
 def forget_elsewhere(

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from audit.models import AuditEntry
 from segments.erasure_plan import VersionPlan
 from segments.models import Assignment, Segment, VersionSegment
+from segments.naming import named_by_staff
 
 NEUTRAL_NAME = "Segment {}"
 NO_DESCRIPTION: Mapping[str, Any] = {
@@ -40,7 +40,7 @@ NO_WORDS = Words()
 def words_about(versions: Sequence[VersionPlan], emptied: Sequence[Segment]) -> Words:
     """Of customers who go; a name that staff gave to a segment stays."""
     levels = {each.version.pk: each.renamed_levels for each in versions}
-    is_named = _named_by_staff(emptied)
+    is_named = named_by_staff(emptied)
     return Words(
         levels={key: renamed for key, renamed in levels.items() if renamed},
         names={
@@ -67,13 +67,3 @@ def empty(segments: Sequence[Segment], words: Words) -> None:
     VersionSegment.objects.filter(segment__in=segments).update(**NO_DESCRIPTION)
     for key, name in words.names.items():
         Segment.objects.filter(pk=key).update(name=name)
-
-
-def _named_by_staff(segments: Sequence[Segment]) -> set[int]:
-    """The ids of those that the trail says a person named."""
-    renamed = AuditEntry.objects.filter(
-        action="segment.renamed",
-        target_type="segment",
-        target_id__in=[str(segment.pk) for segment in segments],
-    )
-    return set(map(int, renamed.values_list("target_id", flat=True)))

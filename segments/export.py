@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 import msgspec
+from django.db import transaction
 
 from audit import trail
 from modelregistry import activation
@@ -83,19 +84,20 @@ def export_segments(asked: Asked, *, directory: Path, by: trail.Actor) -> Export
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256")
         file.seek(0)
-        trail.record(
-            AUDIT_ACTION,
-            by=by,
-            target=("model_version", str(version)),
-            status_code=200,
-            n_items=n_rows,
-            details={
-                "format": asked.format,
-                "segment": asked.segment,
-                "n_bytes": n_bytes,
-                "sha256": digest.hexdigest(),
-            },
-        )
+        with transaction.atomic():
+            trail.record(
+                AUDIT_ACTION,
+                by=by,
+                target=("model_version", str(version)),
+                status_code=200,
+                n_items=n_rows,
+                details={
+                    "format": asked.format,
+                    "segment": asked.segment,
+                    "n_bytes": n_bytes,
+                    "sha256": digest.hexdigest(),
+                },
+            )
     except BaseException:
         file.close()
         raise

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO
@@ -20,7 +20,7 @@ from segments.customers import encoded, upsert_encoded
 from segments.erasure import forget_elsewhere
 from segments.models import Customer
 from segments.refused_imports import refusals_recorded
-from segments.table_problems import UnreadableTable
+from segments.table_problems import RowProblem, UnreadableTable
 from segments.table_sources import file_sha256
 from segments.tables import CustomerTable, open_table
 
@@ -33,14 +33,23 @@ _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """What an import did; `rejects` is the file of refused rows, if any."""
+    """What an import did; `rejects` is the file of refused rows, if any.
+
+    `problems` are the first of the `n_problems` that the refused rows have.
+    """
 
     n_created: int
     n_updated: int
     n_rejected: int
     id_column: str | None
     notes: tuple[str, ...]
+    problems: tuple[RowProblem, ...] = ()
+    n_problems: int = 0
     rejects: Path | None = None
+
+
+OnStored = Callable[[ImportResult], None]
+"""Called in the transaction of the import, at its end; what it raises undoes the import."""
 
 
 def import_customers(
@@ -48,13 +57,17 @@ def import_customers(
     *,
     by: trail.Actor,
     id_column: str | None = None,
+    columns: Sequence[str | None] | None = None,
     skip_bad_rows: bool = False,
     rejects: Path | None = None,
     replaces_all: bool = False,
     elsewhere: Mapping[str, str] = NOWHERE,
     on_progress: Progress = lambda share, step: None,
+    on_stored: OnStored = lambda result: None,
 ) -> ImportResult:
     """Upsert the customers of a file in one transaction, in place of all stored ones if told so.
+
+    `columns` rename and leave out columns, as `open_table` has them.
 
     Who vanishes by that is forgotten `elsewhere` too, as by an erasure; models stay as they are.
     Raises `UnreadableTable` for a file that is no table and `InvalidTable` for bad rows (unless
@@ -64,17 +77,19 @@ def import_customers(
         table = open_table(
             path,
             id_column=id_column,
+            columns=columns,
             on_progress=lambda done, total: on_progress(0.4 * done / max(total, 1), "checking"),
         )
         if not skip_bad_rows:
             table.require_no_problems()
         if table.info.id_column is None and not replaces_all:
-            refuse_to_renumber(path)
+            refuse_to_renumber(path, table.info.notes)
         with tempfile.TemporaryFile() as spool:
             for n_read in _spool(table, spool):
                 on_progress(0.4 + 0.3 * n_read / table.info.n_rows, "reading")
             spool.seek(0)
-            n_created, n_stored = _store(
+            on_progress(0.7, "about to store")
+            result = _store(
                 table,
                 spool,
                 path,
@@ -82,28 +97,25 @@ def import_customers(
                 replaces_all=replaces_all,
                 elsewhere=elsewhere,
                 on_progress=on_progress,
+                on_stored=on_stored,
             )
-    n_rejected = table.info.n_rows - n_stored
-    if n_rejected and rejects is not None:
+    if result.n_rejected and rejects is not None:
         table.write_rejects(rejects)
-    return ImportResult(
-        n_created=n_created,
-        n_updated=n_stored - n_created,
-        n_rejected=n_rejected,
-        id_column=table.info.id_column,
-        notes=table.info.notes,
-        rejects=rejects if n_rejected else None,
-    )
+        return replace(result, rejects=rejects)
+    return result
 
 
-def refuse_to_renumber(path: Path) -> None:
-    """Row numbers of one file must not overwrite the customers of another."""
+def refuse_to_renumber(path: Path, notes: Sequence[str]) -> None:
+    """Row numbers of one file must not overwrite the customers of another.
+
+    `notes` say why a column that is named like one of ids was not taken.
+    """
     last = last_import_of(path)
     was_numbered = last is not None and last.id_column is None
     if Customer.objects.exists() and not was_numbered:
         raise UnreadableTable(
-            f"{path} has no id column, and its row numbers could be the ids of customers already "
-            "stored: name the column that holds the ids"
+            f"{path}: {'; '.join(notes)}, which could be the ids of customers already stored: name "
+            "the column that holds the ids"
         )
 
 
@@ -149,8 +161,9 @@ def _store(
     replaces_all: bool,
     elsewhere: Mapping[str, str],
     on_progress: Progress,
-) -> tuple[int, int]:
-    """Write the good rows and their audit entry; returns how many are new, and how many in all."""
+    on_stored: OnStored,
+) -> ImportResult:
+    """Write the good rows and their audit entry."""
     at = timezone.now()
     n_stored = n_created = 0
     before = set(Customer.objects.values_list("pk", flat=True)) if replaces_all else set()
@@ -164,6 +177,15 @@ def _store(
         before.difference_update(rows)
         on_progress(0.7 + 0.3 * n_stored / table.info.n_rows, "storing")
     n_forgotten = forget_elsewhere(sorted(before), elsewhere) if before else {}
+    result = ImportResult(
+        n_created=n_created,
+        n_updated=n_stored - n_created,
+        n_rejected=table.info.n_rows - n_stored,
+        id_column=table.info.id_column,
+        notes=table.info.notes,
+        problems=table.problems,
+        n_problems=table.n_problems,
+    )
     trail.record(
         IMPORTED,
         by=by,
@@ -173,9 +195,10 @@ def _store(
             "n_created": n_created,
             "n_replaced": n_replaced,
             **({"n_vanished": len(before), "forgotten": n_forgotten} if before else {}),
-            "n_rejected": table.info.n_rows - n_stored,
+            "n_rejected": result.n_rejected,
             "sha256": file_sha256(path),
-            "id_column": table.info.id_column,
+            "id_column": result.id_column,
         },
     )
-    return n_created, n_stored
+    on_stored(result)
+    return result

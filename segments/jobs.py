@@ -9,15 +9,12 @@ queued job.
 from __future__ import annotations
 
 import logging
-import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django_q.tasks import async_task
@@ -36,6 +33,8 @@ from modelregistry.training import (
     sweep_artifacts,
 )
 from segments.erasure import erased_since, finish_erasures
+from segments.heartbeat import heartbeat, lost_after
+from segments.import_runs import look_after_imports
 from segments.leftovers import discard_leftovers, forget_values
 from segments.processes import is_running, this_process
 from segments.training import train
@@ -43,8 +42,6 @@ from segments.training_requests import InvalidRequest, checked
 
 logger = logging.getLogger(__name__)
 
-BEATS_UNTIL_LOST = 12
-"""Heartbeats that a living process sends before it would be taken for lost."""
 LOST_REASON = "The process that trained it was stopped."
 RETRIABLE = (JobState.FAILED, JobState.CANCELLED)
 TARGET = "training_job"
@@ -52,11 +49,6 @@ TARGET = "training_job"
 
 class JobConflict(Exception):
     """The job is no longer in a state that allows this."""
-
-
-def lost_after() -> timedelta:
-    """How long a process may be silent, and a queued job be left lying."""
-    return timedelta(seconds=settings.JOB_LOST_AFTER_SECONDS)
 
 
 def queue_training(request: TrainingRequest, *, by: trail.Actor) -> TrainingJob:
@@ -149,6 +141,7 @@ def train_now(
 def look_after_jobs() -> None:
     """Each minute, and when a worker starts: end lost jobs, run those whose task got lost."""
     clean_up(directory=settings.MODEL_DIR)
+    look_after_imports()
     left_lying = TrainingJob.objects.filter(
         state=JobState.QUEUED, queued_at__lt=timezone.now() - lost_after()
     )
@@ -275,7 +268,7 @@ def _run(
         on_progress(share, step)
 
     try:
-        with heartbeat(job.pk):
+        with heartbeat(TrainingJob.objects.filter(pk=job.pk)):
             version = train(
                 job,
                 _request_of(job),
@@ -334,28 +327,3 @@ def _reason(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
-
-
-@contextmanager
-def heartbeat(job_id: int) -> Iterator[None]:
-    """Says every few seconds that the job's process lives, also during a long fit."""
-    stopped = threading.Event()
-    seconds = lost_after().total_seconds() / BEATS_UNTIL_LOST
-
-    def beat() -> None:
-        try:
-            while not stopped.wait(seconds):
-                try:
-                    TrainingJob.objects.filter(pk=job_id).update(heartbeat_at=timezone.now())
-                except OperationalError as error:  # a busy database: the next beat may pass
-                    logger.warning("A heartbeat of training job %s was missed: %s", job_id, error)
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()

@@ -38,7 +38,10 @@ class Customer(models.Model):
     class Meta:
         ordering = ["customer_id"]
         default_permissions = ("view", "delete")
-        permissions = [("import_customer", "Can import customers")]
+        permissions = [
+            ("import_customer", "Can import customers"),
+            ("export_customer", "Can export customers with their segments"),
+        ]
 
     def __str__(self) -> str:
         return self.customer_id
@@ -216,3 +219,72 @@ class Erasure(models.Model):
 
     def __str__(self) -> str:
         return f"erasure {self.pk}"
+
+
+class ImportState(models.TextChoices):
+    UPLOADED = "uploaded", "waits for a look"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class ImportKind(models.TextChoices):
+    CUSTOMERS = "customers"
+    TRANSACTIONS = "transactions"
+
+
+class CustomerImport(models.Model):
+    """One file of customers or transactions, from its upload or its command to what became of it.
+
+    It keeps names of columns, lines and rules that were broken, and never a value. The file of an
+    upload lies in its own directory, `upload`, until the import has ended.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.CharField(max_length=16, choices=ImportKind, default=ImportKind.CUSTOMERS)
+    state = models.CharField(max_length=16, choices=ImportState, default=ImportState.UPLOADED)
+    file_name = models.CharField("file", max_length=200)
+    n_bytes = models.PositiveBigIntegerField(default=0)
+    upload = models.CharField(max_length=32, blank=True)
+    id_column = models.CharField(max_length=200, blank=True)
+    columns = models.JSONField(
+        null=True, help_text="A name for each column of the file, null to leave it out."
+    )
+    skip_bad_rows = models.BooleanField(default=False)
+    progress = models.FloatField(default=0.0, help_text="Share of the work done, 0 to 1.")
+    step = models.CharField(max_length=200, blank=True)
+    n_created = models.PositiveBigIntegerField(default=0)
+    n_updated = models.PositiveBigIntegerField(default=0)
+    n_rejected = models.PositiveBigIntegerField(default=0)
+    n_problems = models.PositiveBigIntegerField(default=0)
+    problems = models.JSONField(
+        default=list, help_text="The first: line, column and what is wrong."
+    )
+    notes = models.JSONField(default=list)
+    error = models.TextField(blank=True)
+    uploaded_at = models.DateTimeField()
+    queued_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    heartbeat_at = models.DateTimeField(null=True)
+    stored_at = models.DateTimeField(null=True, help_text="When the customers were stored.")
+    finished_at = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+    process = models.CharField(max_length=200, blank=True)
+    imported_by = models.CharField(max_length=200)
+    imported_by_id = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["state"],
+                condition=Q(state=ImportState.RUNNING),
+                name="one_import_runs",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"import {self.pk}, {self.file_name}"

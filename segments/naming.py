@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.db import transaction
 
 from audit import trail
+from audit.models import AuditEntry
 from segments.models import Segment, VersionSegment
+
+RENAMED = "segment.renamed"
+SUGGESTED = "the suggested name"
+"""In an entry, for a name that nobody gave: it may hold a category of an attribute."""
 
 
 class NameTaken(ValueError):
@@ -22,18 +29,29 @@ def rename_segment(segment: Segment, *, name: str, description: str, by: trail.A
         refuse_taken(stored, name)
     changes: dict[str, list[str | None]] = {}
     if name != stored.name:
-        changes["name"] = [stored.name, name]
+        before = stored.name if named_by_staff([stored]) else SUGGESTED
+        changes["name"] = [before, name]
     if description != stored.description:
         changes["description"] = [None, "changed"]
     stored.name, stored.description = name, description
     stored.save(update_fields=["name", "description"])
     trail.record(
-        "segment.renamed" if "name" in changes else "segment.described",
+        RENAMED if "name" in changes else "segment.described",
         by=by,
         target=("segment", stored.pk),
         details={"changes": changes},
     )
     return stored
+
+
+def named_by_staff(segments: Sequence[Segment]) -> set[int]:
+    """The ids of those that the trail says a person named."""
+    renamed = AuditEntry.objects.filter(
+        action=RENAMED,
+        target_type="segment",
+        target_id__in=[str(segment.pk) for segment in segments],
+    )
+    return set(map(int, renamed.values_list("target_id", flat=True)))
 
 
 def refuse_taken(segment: Segment, name: str) -> None:

@@ -3,6 +3,7 @@
 Dates, moments and times of day become ISO text; decimals become numbers.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,10 +26,20 @@ class ParquetTable:
     def __init__(self, path: Path) -> None:
         self.path = path
         with _explained(path), pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
+            self._schema: Sequence[pa.Field] = list(file.schema_arrow)
             self.n_rows: int = file.metadata.num_rows
-        self.names = tuple(map(str.strip, schema.names))
-        self.kinds = [_kind(path, field) for field in schema]
+        self.names = tuple(field.name.strip() for field in self._schema)
+        self.n_fields = len(self.names)
+        self._chosen: Sequence[int] = range(self.n_fields)
+
+    def choose(self, places: Sequence[int], names: Sequence[str]) -> None:
+        """Take only the columns at these places, under these names."""
+        self._chosen, self.names = places, tuple(names)
+
+    @property
+    def kinds(self) -> list[ColumnKind]:
+        """Of the columns taken. Raises UnreadableTable for one that is not flat."""
+        return [_kind(self.path, self._schema[place]) for place in self._chosen]
 
     def batches(self, size: int, *, on_bytes: Callable[[int], None]) -> Iterator[RawBatch]:
         """Yield the rows in file order, up to `size` at a time; the row number is the line."""
@@ -39,7 +50,16 @@ class ParquetTable:
                 numbers = list(range(n_done + 1, n_done + batch.num_rows + 1))
                 n_done += batch.num_rows
                 on_bytes(n_bytes * n_done // self.n_rows)
-                yield RawBatch(numbers, numbers, [_values(array) for array in batch], [])
+                columns = [_values(batch.column(place)) for place in self._chosen]
+                yield RawBatch(numbers, numbers, columns, [])
+
+
+def copy_first_rows(path: Path, target: Path, *, n_rows: int) -> bool:
+    """Write the first rows to a file of their own; whether these are all."""
+    with _explained(path), pq.ParquetFile(path) as file:
+        rows = list(itertools.islice(file.iter_batches(batch_size=n_rows), 1))
+        pq.write_table(pa.Table.from_batches(rows, file.schema_arrow), target)
+        return bool(file.metadata.num_rows <= n_rows)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from rest_framework import serializers
 from access.choices import Switch
 from access.pagination import PageQuery
 from ml.features import Kind
-from ml.records import MAX_ATTRIBUTES, MAX_ID, MAX_NAME, MAX_TEXT, NUMBER_LIMIT
+from ml.records import MAX_ATTRIBUTES, MAX_ID, MAX_NAME, MAX_TEXT, NUMBER_LIMIT, PATH_STEPS
 from modelregistry.models import ModelType
 from segments.models import NOISE_KEY, Fate, Status
 
@@ -27,6 +27,7 @@ CUSTOMER_ID = {
     "minLength": 1,
     "maxLength": MAX_ID,
     "pattern": f"^{VISIBLE}({PRINTED}*{VISIBLE})?$",
+    "not": {"enum": sorted(PATH_STEPS)},
 }
 ATTRIBUTE = {
     "oneOf": [

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from ml.records import BAD_TEXT, LINE_WHITE, MAX_ID, MAX_TEXT, NUMBER_LIMIT, Scalar
+from ml.records import BAD_TEXT, LINE_WHITE, MAX_ID, MAX_TEXT, NUMBER_LIMIT, PATH_STEPS, Scalar
 
 MISSING_TOKENS = frozenset(("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "#N/A"))
 """Cells that say "no value": the empty cell and what R, pandas, SQL, Python and Excel write."""
@@ -313,7 +313,7 @@ def _typed_texts(cells: Sequence[object]) -> Converted:
 def ids_from_text(cells: Sequence[object]) -> Converted:
     """Return the cells of an id column as text, None where there is none."""
     ids = [None if cell in MISSING_TOKENS else cell for cell in _stripped(cells)]
-    return list(ids), bad_texts(ids, limit=MAX_ID, lines_allowed=False)
+    return list(ids), _bad_ids(ids)
 
 
 def ids_from_values(cells: Sequence[object]) -> Converted:
@@ -326,4 +326,12 @@ def ids_from_values(cells: Sequence[object]) -> Converted:
                 bad.append(BadCell(index, "bad-id", "an id must be text or a whole number"))
             cell = int(cell) if cell.is_integer() else None
         ids.append(None if cell is None else str(cell).strip() or None)
-    return list(ids), bad + bad_texts(ids, limit=MAX_ID, lines_allowed=False)
+    return list(ids), bad + _bad_ids(ids)
+
+
+def _bad_ids(ids: Sequence[str | None]) -> list[BadCell]:
+    bad = bad_texts(ids, limit=MAX_ID, lines_allowed=False)
+    if not PATH_STEPS.isdisjoint(ids):
+        steps = [index for index, key in enumerate(ids) if key in PATH_STEPS]
+        bad += [BadCell(index, "bad-id", "an id must not be . or ..") for index in steps]
+    return bad

@@ -63,6 +63,18 @@ def open_source(path: Path, on_bytes: Callable[[int], None]) -> Source:
     return DelimitedFile(path, on_bytes=on_bytes)
 
 
+def choose_columns(source: Source, columns: Sequence[str | None]) -> None:
+    """Rename and leave out columns: a name for each of the file's, None to leave it out."""
+    if len(columns) != source.n_fields:
+        raise UnreadableTable(
+            f"{source.path} has {source.n_fields:,} columns, and {len(columns):,} were described"
+        )
+    kept = [(place, name.strip()) for place, name in enumerate(columns) if name is not None]
+    if not kept:
+        raise UnreadableTable(f"{source.path}: every column is left out")
+    source.choose([place for place, _ in kept], [name for _, name in kept])
+
+
 def file_version(path: Path) -> tuple[int, int]:
     """Return size and time of change: what tells that a file was written to."""
     with explained_failures(path):

@@ -41,6 +41,7 @@ from segments.table_sources import (
     OnProgress,
     Source,
     check_names,
+    choose_columns,
     file_version,
     open_source,
 )
@@ -212,8 +213,8 @@ class CustomerTable:
             bad = self._checked(raw).bad
             self.n_bad_rows += len(bad) + len(raw.ragged)
             found = [problem for row in bad.values() for problem in row]
-            n_columns = len(self.info.columns)
-            found += [_wrong_field_count(r.line, len(r.cells), n_columns) for r in raw.ragged]
+            n_fields = self._source.n_fields
+            found += [_wrong_field_count(r.line, len(r.cells), n_fields) for r in raw.ragged]
             self.n_problems += len(found)
             if len(kept) < MAX_PROBLEMS:
                 kept += sorted(found, key=lambda problem: problem.line)
@@ -316,10 +317,15 @@ class _IdCandidate:
 
 
 def open_table(
-    path: str | Path, *, id_column: str | None = None, on_progress: OnProgress | None = None
+    path: str | Path,
+    *,
+    id_column: str | None = None,
+    columns: Sequence[str | None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> CustomerTable:
     """Read the whole file once or twice: learn its columns and ids, and find its bad rows.
 
+    `columns` are names for all columns of the file in their order, None for one to leave out;
     `id_column` names the column of ids; without it one is told by its name and its cells.
     `on_progress` gets bytes done and bytes in all. Raises UnreadableTable.
     """
@@ -327,6 +333,8 @@ def open_table(
     progress = FileProgress(path, on_progress)
     source = open_source(path, progress.part(0.0, SCAN_WEIGHT))
     version = file_version(path)
+    if columns is not None:
+        choose_columns(source, columns)
     check_names(path, source.names)
     on_bytes = progress.part(SCAN_WEIGHT, LEARN_WEIGHT)
     given = _given_id(path, source.names, id_column)

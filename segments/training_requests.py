@@ -52,13 +52,18 @@ def checked(request: TrainingRequest) -> TrainingRequest:
         problems.append(RequestProblem(("note",), f"note: at most {MAX_NOTE} characters."))
     if problems:
         raise InvalidRequest(problems)
-    n_customers = Customer.objects.all()[:MIN_CUSTOMERS].count()
-    if n_customers < MIN_CUSTOMERS:
+    if n_missing := n_missing_to_train():
+        n_customers = MIN_CUSTOMERS - n_missing
         raise TooFewCustomers(
             f"Training needs at least {MIN_CUSTOMERS} customers, found {n_customers}."
         )
     parameters = parse_parameters(request.model_type, request.parameters)
     return replace(request, parameters=parameters, features=features)
+
+
+def n_missing_to_train() -> int:
+    """How many customers more a training needs; never counts more than that."""
+    return MIN_CUSTOMERS - Customer.objects.all()[:MIN_CUSTOMERS].count()
 
 
 def _parameter_problems(request: TrainingRequest) -> Iterator[RequestProblem]:

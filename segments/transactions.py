@@ -94,13 +94,14 @@ def import_transactions(
     skip_bad_rows: bool = False,
     rejects: Path | None = None,
     on_progress: Progress = lambda share, step: None,
+    on_stored: Callable[[int, int, int], None] = lambda n_created, n_updated, n_rejected: None,
 ) -> TransactionsImport:
     """Give the customers of a file of transactions their RFM attributes, in one transaction.
 
     Columns that are not named are told by their names. Raises `UnreadableTable` for a file that
     cannot be read so and `InvalidTable` for bad rows (unless they are to be skipped, into
     `rejects`); then nothing is imported, and the trail says so. The same file and day give the
-    same attributes again.
+    same attributes again. `on_stored` is called in the transaction, at its end.
     """
     with refusals_recorded(IMPORTED, path, by=by):
         file = TransactionFile(
@@ -112,7 +113,7 @@ def import_transactions(
             on_progress=lambda done, total: on_progress(READ_SHARE * done / total, "adding up"),
         )
         table = rfm_table(file, as_of=as_of, skip_bad_rows=skip_bad_rows)
-        n_created = _store(table, file, by=by, on_progress=on_progress)
+        n_created = _store(table, file, by=by, on_progress=on_progress, on_stored=on_stored)
     if file.n_bad_rows and rejects is not None:
         file.write_rejects(rejects)
     return TransactionsImport(
@@ -186,7 +187,12 @@ def _rfm(purchases: Purchases, as_of: date, *, n_transactions: int, n_later: int
 
 
 def _store(
-    table: RfmTable, file: TransactionFile, *, by: trail.Actor, on_progress: Progress
+    table: RfmTable,
+    file: TransactionFile,
+    *,
+    by: trail.Actor,
+    on_progress: Progress,
+    on_stored: Callable[[int, int, int], None],
 ) -> int:
     """Write the customers and their audit entry; returns how many are new."""
     details = _details(table, file)
@@ -204,6 +210,7 @@ def _store(
             n_items=n_stored,
             details={"n_created": n_created, **details},
         )
+        on_stored(n_created, n_stored - n_created, file.n_bad_rows)
     return n_created
 
 

@@ -175,7 +175,7 @@ def test_the_command_prints_the_receipt(trained: TrainedModels) -> None:
     call_command("erase_customer", one, stdout=words)
     call_command("erase_customer", other, "--json", stdout=as_json)
 
-    assert "1 customers, 2 assignments" in words.getvalue()
+    assert "1 customer, 2 assignments" in words.getvalue()
     assert "Backups" in words.getvalue()
     assert json.loads(as_json.getvalue())["erased"]["assignments"] == 2
     with pytest.raises(CommandError, match="no such customer"):

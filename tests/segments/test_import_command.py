@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from segments.models import Assignment, Customer
+from segments.models import Assignment, Customer, CustomerImport, ImportKind
 from tests.expectations import one_entry
 from tests.factories import TrainedModels, make_records
 
@@ -28,6 +28,25 @@ def test_the_counts_are_said_and_recorded(db: None, tmp_path: Path) -> None:
 
     assert "2 customers created, 0 updated, 0 rejected." in out
     assert Customer.objects.count() == 2
+
+
+def test_an_import_is_noted_however_it_ends(db: None, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
+    good.write_text("customer_id,orders\na,1\nb,2\n")
+    bad.write_text("customer_id,orders\na,1\na,2\n")
+
+    run(good)
+    with pytest.raises(CommandError):
+        run(bad)
+
+    failed, succeeded = CustomerImport.objects.order_by("-pk")
+    assert (succeeded.state, succeeded.file_name, succeeded.n_created) == (
+        "succeeded", "good.csv", 2,
+    )  # fmt: skip
+    assert succeeded.kind == failed.kind == ImportKind.CUSTOMERS
+    assert succeeded.imported_by_id == "import_customers" and succeeded.stored_at is not None
+    assert (failed.state, failed.file_name, failed.stored_at) == ("failed", "bad.csv", None)
+    assert failed.n_problems == 1 and failed.problems[0][:2] == [3, "customer_id"]
 
 
 def test_a_table_without_an_id_gets_row_numbers_and_says_so(db: None, tmp_path: Path) -> None:

@@ -137,6 +137,16 @@ def test_row_numbers_never_overwrite_the_customers_of_another_file(tmp_path: Pat
     assert Customer.objects.get(pk="1").attributes == {"orders": 1, "spend": 2.5}
 
 
+def test_who_has_a_column_of_ids_that_is_not_taken_is_told_why(tmp_path: Path) -> None:
+    stored, gaps = tmp_path / "stored.csv", tmp_path / "gaps.csv"
+    stored.write_text("id,orders\na,1\nb,2\n")
+    gaps.write_text("id,orders\na,1\n,2\n")
+    import_customers(stored, by=BY)
+
+    with pytest.raises(UnreadableTable, match="id is not taken as the id: .* name the column"):
+        import_customers(gaps, by=BY)
+
+
 def test_the_same_numbered_file_may_come_again(tmp_path: Path) -> None:
     path = tmp_path / "numbered.csv"
     path.write_text("orders,spend\n1,2.5\n2,3.5\n")
@@ -171,4 +181,5 @@ def test_nobody_waits_for_the_reading_of_a_file(tmp_path: Path) -> None:
 
     import_customers(path, by=BY, on_progress=watch)
 
-    assert steps == {"checking": {False}, "reading": {False}, "storing": {True}}
+    before = dict.fromkeys(("checking", "reading", "about to store"), {False})
+    assert steps == {**before, "storing": {True}}

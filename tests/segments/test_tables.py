@@ -351,7 +351,9 @@ def test_duplicates_are_found_across_batches(write, monkeypatch):
     assert list(rows_of(table, size=1)) == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize(("bad_id", "code"), [("x" * 201, "too-long"), ('"a\nb"', "bad-text")])
+@pytest.mark.parametrize(
+    ("bad_id", "code"), [("x" * 201, "too-long"), ('"a\nb"', "bad-text"), ("..", "bad-id")]
+)
 def test_long_and_broken_ids_are_bad(write, bad_id, code):
     table = open_table(write(f"customer_id,age\n1,5\n{bad_id},5\n"))
 

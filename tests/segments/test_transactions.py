@@ -24,7 +24,7 @@ from audit import trail
 from audit.models import AuditEntry
 from segments import purchases, transactions
 from segments.customers import upsert_customers
-from segments.models import Customer
+from segments.models import Customer, CustomerImport
 from segments.purchases import PurchaseTally, TotalTooLarge
 from segments.table_problems import InvalidTable, UnreadableTable
 from segments.transaction_columns import UntoldColumn
@@ -582,6 +582,10 @@ def test_the_command_says_what_it_chose_and_keeps_the_rejects(write):
 
     call_command("import_transactions", path, "--skip-bad-rows", stdout=out)
 
+    noted = CustomerImport.objects.get()
+    assert (noted.kind, noted.state, noted.n_created, noted.n_rejected) == (
+        "transactions", "succeeded", 1, 1,
+    )  # fmt: skip
     rejects = path.with_name("sales.csv.rejects.csv")
     assert out.getvalue().splitlines() == [
         "Customers are told by customer_id, purchases by the days of date, amounts by amount.",

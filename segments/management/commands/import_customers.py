@@ -13,6 +13,8 @@ from audit import trail
 from modelregistry.artifacts import DamagedArtifact
 from segments.assignment import assign_to_current_versions
 from segments.importing import import_customers
+from segments.imports import noted_import
+from segments.models import ImportKind
 from segments.progress import progress_bar
 from segments.table_problems import InvalidTable, UnreadableTable
 
@@ -35,17 +37,22 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         path: Path = options["file"]
+        by = trail.Actor.command("import_customers")
         try:
-            with progress_bar(f"Importing {path.name}", sys.stderr) as report:
+            with (
+                noted_import(path, ImportKind.CUSTOMERS, by=by) as noted,
+                progress_bar(f"Importing {path.name}", sys.stderr) as report,
+            ):
                 result = import_customers(
                     path,
-                    by=trail.Actor.command("import_customers"),
+                    by=by,
                     id_column=options["id_column"],
                     skip_bad_rows=options["skip_bad_rows"],
                     rejects=path.with_name(f"{path.name}.rejects.csv"),
                     replaces_all=options.get("replaces_all", False),
                     elsewhere=settings.ERASED_ELSEWHERE,
                     on_progress=report,
+                    on_stored=noted.stored,
                 )
         except UnreadableTable as error:
             raise CommandError(str(error)) from error

@@ -14,7 +14,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from audit import trail
 from modelregistry.artifacts import DamagedArtifact
 from segments.assignment import assign_to_current_versions
+from segments.imports import noted_import
 from segments.management.commands.import_customers import refusal
+from segments.models import ImportKind
 from segments.progress import progress_bar
 from segments.table_problems import InvalidTable, UnreadableTable
 from segments.transaction_columns import UntoldColumn
@@ -54,11 +56,15 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         path: Path = options["file"]
+        by = trail.Actor.command("import_transactions")
         try:
-            with progress_bar(f"Importing {path.name}", sys.stderr) as report:
+            with (
+                noted_import(path, ImportKind.TRANSACTIONS, by=by) as noted,
+                progress_bar(f"Importing {path.name}", sys.stderr) as report,
+            ):
                 result = import_transactions(
                     path,
-                    by=trail.Actor.command("import_transactions"),
+                    by=by,
                     customer_column=options["customer"],
                     date_column=options["date"],
                     amount_column=options["amount"],
@@ -67,6 +73,7 @@ class Command(BaseCommand):
                     skip_bad_rows=options["skip_bad_rows"],
                     rejects=path.with_name(f"{path.name}.rejects.csv"),
                     on_progress=report,
+                    on_stored=noted.stored_counts,
                 )
         except UntoldColumn as error:
             raise CommandError(f"{error} Name it with --{error.role} COLUMN.") from error
