@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, cast
 
+from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, URLResolver, path, reverse
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
 
-from access.staff import actor_of
+from access import second_factor, sign_in_lock
+from access.staff import PAGES, actor_of, require
 from audit import trail
 from audit.models import Outcome
-from modelregistry.models import ActiveModel, TrainingJob
-from monitoring import home_page
-from monitoring.models import DriftReport
-from segmentation_project.sign_in import SignInView
-from segments.models import Assignment, Customer, VersionSegment
+from segmentation_project import home_jobs, home_page, settings_page, two_factor
+from segmentation_project.sign_in import SignInCodeView, SignInView, wait_in_words
 
-N_LATEST = 5
+TWO_FACTOR: list[tuple[str, Callable[[HttpRequest], HttpResponse], str]] = [
+    ("", two_factor.overview, "two_factor"),
+    ("set-up/", two_factor.set_up, "two_factor_set_up"),
+    ("confirm/", two_factor.confirm, "two_factor_confirm"),
+    ("codes/", two_factor.renew_codes, "two_factor_codes"),
+    ("off/", two_factor.turn_off, "two_factor_off"),
+]
+BEFORE_ENROLMENT = {*(name for _, _, name in TWO_FACTOR), "logout", "password_change", "jsi18n"}
+"""What staff without a second factor may open where REQUIRE_TOTP asks for one."""
 
 
 class SegmentationAdminSite(UnfoldAdminSite):
@@ -33,7 +52,48 @@ class SegmentationAdminSite(UnfoldAdminSite):
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
-        return super().index(request, {**home_context(request), **(extra_context or {})})
+        return super().index(request, {**home_page.context(request), **(extra_context or {})})
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        mine: list[URLPattern | URLResolver] = [
+            path("jobs-under-way/", self.admin_view(self.jobs_under_way), name="jobs_under_way"),
+            path("settings/", self.admin_view(self.settings_in_force), name="settings"),
+            path("login/code/", self.sign_in_code, name="sign_in_code"),
+            *[
+                path(f"two-factor/{place}", self.admin_view(view), name=name)
+                for place, view, name in TWO_FACTOR
+            ],
+        ]
+        return [*mine, *super().get_urls()]
+
+    def admin_view(self, view: Any, *options: Any, **named: Any) -> Any:
+        """With REQUIRE_TOTP, lead staff without a second factor to the page that sets it up."""
+        inner = super().admin_view(view, *options, **named)
+
+        @functools.wraps(inner)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            if settings.REQUIRE_TOTP and self.has_permission(request):
+                match = request.resolver_match
+                is_free = match is not None and match.url_name in BEFORE_ENROLMENT
+                if not is_free and second_factor.device_of(cast(User, request.user)) is None:
+                    return HttpResponseRedirect(reverse("admin:two_factor"))
+            return inner(request, *args, **kwargs)
+
+        return guarded
+
+    def jobs_under_way(self, request: HttpRequest) -> HttpResponse:
+        """The part of the overview that looks again by itself."""
+        if not home_jobs.may_see(request):
+            raise PermissionDenied
+        shown = home_jobs.context(request, at=timezone.now())
+        return TemplateResponse(request, f"{PAGES}/home_jobs.html", shown)
+
+    def settings_in_force(self, request: HttpRequest) -> HttpResponse:
+        require(request, settings_page.VIEW)
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        shown = {**self.each_context(request), **settings_page.context()}
+        return TemplateResponse(request, f"{PAGES}/settings.html", shown)
 
     @method_decorator(never_cache)
     @login_not_required
@@ -61,6 +121,16 @@ class SegmentationAdminSite(UnfoldAdminSite):
             template_name="admin/login.html",
         )(request)
 
+    @method_decorator(never_cache)
+    @login_not_required
+    def sign_in_code(self, request: HttpRequest) -> HttpResponseBase:
+        """The second step of signing in, for who has a second factor."""
+        context = {**self.each_context(request), "title": "Your code", "subtitle": None}
+        request.current_app = self.name
+        return SignInCodeView.as_view(
+            extra_context=context, template_name=f"{PAGES}/sign_in_code.html"
+        )(request)
+
     def logout(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -73,48 +143,22 @@ class SegmentationAdminSite(UnfoldAdminSite):
     def password_change(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        attempts = sign_in_lock.own_password_attempts(cast(User, request.user).pk)
+        wait = attempts.begin(request) if request.method == "POST" else 0
+        if wait:
+            record_password_change(request, Outcome.REFUSED)
+            messages.error(request, wait_in_words(wait))
+            return HttpResponseRedirect(reverse("admin:password_change"))
         with transaction.atomic():
             response = super().password_change(request, extra_context)
             if request.method == "POST":
-                name = request.user.get_username()
                 is_done = response.status_code == 302  # else the form is shown again
-                trail.record(
-                    "user.password_changed",
-                    by=actor_of(request),
-                    target=("user", name),
-                    outcome=Outcome.SUCCEEDED if is_done else Outcome.REFUSED,
-                )
+                if is_done:
+                    attempts.forgive()
+                record_password_change(request, Outcome.SUCCEEDED if is_done else Outcome.REFUSED)
         return response
 
 
-def home_context(request: HttpRequest) -> dict[str, Any]:
-    """What the person may see; each figure is a query, and nothing is asked for in vain."""
-    context: dict[str, Any] = home_page.context(request)
-    if request.user.has_perm("modelregistry.view_modelversion"):
-        context["models"] = [_model(pointer) for pointer in _pointers()]
-    if request.user.has_perm("modelregistry.view_trainingjob"):
-        jobs = TrainingJob.objects.select_related("version")
-        context["jobs"] = jobs[:N_LATEST]
-    if request.user.has_perm("monitoring.view_driftreport"):
-        context["reports"] = DriftReport.objects.select_related("version")[:N_LATEST]
-    if request.user.has_perm("segments.view_customer"):
-        context["n_customers"] = Customer.objects.count()
-        context["last_customer"] = Customer.objects.order_by("-updated_at").first()
-    return context
-
-
-def _pointers() -> Any:
-    return ActiveModel.objects.select_related("active", "previous").order_by("-model_type")
-
-
-def _model(pointer: ActiveModel) -> dict[str, Any]:
-    version = pointer.active
-    if version is None:
-        return {"pointer": pointer}
-    return {
-        "pointer": pointer,
-        "version": version,
-        "activation": version.activations.order_by("-generation").first(),
-        "n_segments": VersionSegment.objects.filter(version=version).count(),
-        "n_assigned": Assignment.objects.filter(version=version).count(),
-    }
+def record_password_change(request: HttpRequest, outcome: Outcome) -> None:
+    target = ("user", request.user.get_username())
+    trail.record("user.password_changed", by=actor_of(request), target=target, outcome=outcome)

@@ -6,7 +6,7 @@ Unknown keys and values out of range stop the start with the path of the offendi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
@@ -46,3 +46,11 @@ def load_api_config(path: Path) -> ApiConfig:
         return msgspec.json.decode(path.read_bytes(), type=ApiConfig)
     except msgspec.MsgspecError as error:
         raise ImproperlyConfigured(f"{path}: {error}") from error
+
+
+def given_in(path: Path) -> frozenset[str]:
+    """The settings that the file names, as `section.name`; nothing when there is no file."""
+    if not path.is_file():
+        return frozenset()
+    sections: dict[str, dict[str, Any]] = msgspec.json.decode(path.read_bytes())
+    return frozenset(f"{section}.{name}" for section, values in sections.items() for name in values)

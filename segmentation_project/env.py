@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,23 +28,40 @@ class Environment:
 
     def __init__(self, env_file: Path) -> None:
         self.env_file = env_file
-        self._read: set[str] = set()
+        self._read: dict[str, str] = {}
+        self._shown: dict[str, Callable[[str], str]] = {}
         self._process = frozenset(os.environ)
         if env_file.is_file():
             environ.Env.read_env(str(env_file), overwrite=False)
 
     def text(self, name: str, default: str | None = None) -> str:
-        self._read.add(name)
-        value = os.environ.get(name, "").strip()
-        if value:
-            return value
-        if default is None:
+        value = os.environ.get(name, "").strip() or default
+        self._read[name] = value or ""
+        if value is None:
             raise self.refusal(name, "is not set; `make run` writes a .env with fresh secrets")
-        return default
+        return value
 
     def texts(self) -> dict[str, str]:
         """Every variable that was asked for, as it is set; empty where it is not."""
         return {name: os.environ.get(name, "").strip() for name in self._read}
+
+    def in_force(self) -> dict[str, str]:
+        """Every variable that was asked for, as people may read it; empty where it is nothing."""
+        return {
+            name: self._shown.get(name, str)(value) if value else ""
+            for name, value in self._read.items()
+        }
+
+    def source(self, name: str) -> str:
+        """Where the value of a variable came from."""
+        if not os.environ.get(name, "").strip():
+            return "default"
+        return "environment" if name in self._process else self.env_file.name
+
+    def password(self, name: str) -> str:
+        """A secret that somebody else chose, or nothing."""
+        self._shown[name] = length_only
+        return self.text(name, "")
 
     def integer(self, name: str, default: int, *, low: int, high: int) -> int:
         text = self.text(name, str(default))
@@ -76,7 +93,7 @@ class Environment:
         return value
 
     def boolean(self, name: str, *, default: bool) -> bool:
-        text = self.text(name, str(default)).lower()
+        text = self.text(name, str(default).lower()).lower()
         if text not in BOOLEANS:
             raise self.refusal(name, "must be true or false")
         return BOOLEANS[text]
@@ -97,6 +114,7 @@ class Environment:
         return [part.strip() for part in self.text(name, default).split(",") if part.strip()]
 
     def secret(self, name: str, *, min_length: int, example: str) -> str:
+        self._shown[name] = length_only
         value = self.text(name)
         if value == example:
             raise self.refusal(name, "still has the value of .env.example; set one of your own")
@@ -137,6 +155,7 @@ class Environment:
 
     def url(self, name: str, *schemes: str) -> str:
         """A URL of one of the schemes, or nothing."""
+        self._shown[name] = without_login
         url = self.text(name, "")
         try:
             is_sound = not url or (urlsplit(url).scheme in schemes and urlsplit(url).port != 0)
@@ -146,8 +165,10 @@ class Environment:
             raise self.refusal(name, f"must be a URL with {' or '.join(schemes)}://")
         return url
 
-    def web_address(self, name: str) -> str:
-        """An http or https URL without a login, or nothing."""
+    def web_address(self, name: str, *, is_secret: bool = False) -> str:
+        """An http or https URL without a login, or nothing; of a secret one the host is shown."""
+        if is_secret:
+            self._shown[name] = host_only
         url = self.text(name, "")
         try:
             parts = urlsplit(url)
@@ -161,6 +182,7 @@ class Environment:
 
     def webhook_secret(self, name: str, *, is_needed: bool) -> str:
         """At least 32 characters, or `whsec_` and at least 24 bytes in base64; or nothing."""
+        self._shown[name] = length_only
         secret = self.text(name, "")
         if not secret and is_needed:
             raise self.refusal(name, "is not set; messages to WEBHOOK_URL are signed with it")
@@ -179,6 +201,26 @@ class Environment:
     def refusal(self, name: str, reason: str) -> ImproperlyConfigured:
         source = "the environment" if name in self._process else self.env_file.name
         return ImproperlyConfigured(f"{name} (from {source}) {reason}.")
+
+
+def length_only(secret: str) -> str:
+    return f"set, {len(secret):,} characters"
+
+
+def without_login(url: str) -> str:
+    """A URL of a server without user, password and parameters, which may be secrets too."""
+    parts = urlsplit(url)
+    if "@" in url.replace(parts.netloc, "", 1):  # of a login that was not written as it should be
+        return f"{parts.scheme}://\N{HORIZONTAL ELLIPSIS}"
+    login = "\N{HORIZONTAL ELLIPSIS}@" if "@" in parts.netloc else ""
+    rest = "?\N{HORIZONTAL ELLIPSIS}" if parts.query or parts.fragment else ""
+    return f"{parts.scheme}://{login}{parts.netloc.rpartition('@')[2]}{parts.path}{rest}"
+
+
+def host_only(url: str) -> str:
+    """An address whose path may be the secret that lets in."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/\N{HORIZONTAL ELLIPSIS}"
 
 
 def is_base64(text: str) -> bool:

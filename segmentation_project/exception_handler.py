@@ -16,7 +16,7 @@ from ml.fitting import TooFewCustomers
 from ml.records import InvalidRecords
 from modelregistry.activation import ActivationConflict, ActivationRefused, NoActiveVersion
 from modelregistry.artifacts import DamagedArtifact
-from monitoring.alerts import AlertConflict
+from monitoring.alert_acts import AlertConflict, AlertGone
 from segmentation_project.problems import MAX_ERRORS, RETRY_AFTER_SECONDS, problem
 from segmentation_project.renderers import PROBLEM_JSON
 from segments.comparison import NotComparable
@@ -32,6 +32,7 @@ DOMAIN_ERRORS: Mapping[type[Exception], tuple[int, str]] = {
     JobConflict: (409, "conflict"),
     ErasureConflict: (409, "conflict"),
     UnknownCustomer: (404, "not-found"),
+    AlertGone: (404, "not-found"),  # before AlertConflict, which it is one of
     AlertConflict: (409, "alert-conflict"),
     TooFewCustomers: (409, "too-few-customers"),
 }

@@ -12,18 +12,12 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import APIException
 
 from access.traced_request import TracedRequest
+from segmentation_project.content_policy import PERMISSIONS, content_policy
 from segmentation_project.parsers import check_length
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 PAGES = ("/admin/", "/docs", "/redoc", "/static/")
-"""Paths that serve pages for people: HTML, with a content policy of their own."""
-API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-# Unfold's Alpine.js needs 'unsafe-eval' and inline scripts; nothing is loaded from elsewhere.
-PAGE_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "worker-src 'self' blob:; frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
-)
+"""Paths that serve pages for people: HTML, and what that loads."""
 
 
 class RequestContextMiddleware:
@@ -44,9 +38,8 @@ class RequestContextMiddleware:
         response.headers["X-Request-ID"] = request.request_id
         for name, value in request.limit_headers.items():
             response.headers[name] = value
-        response.headers.setdefault(
-            "Content-Security-Policy", PAGE_POLICY if is_page else API_POLICY
-        )
+        response.headers.setdefault("Content-Security-Policy", content_policy(request.path))
+        response.headers.setdefault("Permissions-Policy", PERMISSIONS)
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         if not is_page:
             response.headers.setdefault("Cache-Control", "no-store")

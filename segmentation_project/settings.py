@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from segmentation_project.admin_theme import UNFOLD  # noqa: F401  Unfold reads it from here
-from segmentation_project.api_config import load_api_config
+from segmentation_project.api_config import given_in, load_api_config
 from segmentation_project.env import Environment
 
 VERSION = "0.1.0"
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Environment(BASE_DIR / ".env")
-api_config = load_api_config(env.path("API_CONFIG", "config/api_config.json", base=BASE_DIR))
+API_CONFIG = env.path("API_CONFIG", "config/api_config.json", base=BASE_DIR)
+api_config = load_api_config(API_CONFIG)
 
 # -- secrets ------------------------------------------------------------------------------------
 SECRET_KEY = env.secret("SECRET_KEY", min_length=50, example="change-me-django-secret-key")
@@ -68,6 +70,8 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_ratelimit",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
     "django_q",
     "audit",
     "access",
@@ -252,7 +256,7 @@ Q_CLUSTER = {
 EMAIL_HOST = env.text("SMTP_SERVER", "")
 EMAIL_PORT = env.integer("SMTP_PORT", 587, low=1, high=65535)
 EMAIL_HOST_USER = env.text("SMTP_USERNAME", "")
-EMAIL_HOST_PASSWORD = env.text("SMTP_PASSWORD", "")
+EMAIL_HOST_PASSWORD = env.password("SMTP_PASSWORD")
 EMAIL_USE_TLS = env.boolean("SMTP_TLS", default=True)
 EMAIL_TIMEOUT = 5
 ALERT_EMAIL = ",".join(env.addresses("ALERT_EMAIL", ""))
@@ -260,7 +264,7 @@ SENDER = EMAIL_HOST_USER if "@" in EMAIL_HOST_USER else "alerts@localhost"
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.address("SMTP_FROM", SENDER)
 
 # -- webhook ------------------------------------------------------------------------------------
-WEBHOOK_URL = env.web_address("WEBHOOK_URL")
+WEBHOOK_URL = env.web_address("WEBHOOK_URL", is_secret=True)
 WEBHOOK_SECRET = env.webhook_secret("WEBHOOK_SECRET", is_needed=bool(WEBHOOK_URL))
 
 # -- monitoring ---------------------------------------------------------------------------------
@@ -303,9 +307,16 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
 if TRUSTED_PROXY_COUNT:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_REFERRER_POLICY = "same-origin"
-SESSION_COOKIE_AGE = 8 * 3600
+SESSION_COOKIE_AGE = env.integer("SESSION_HOURS", 8, low=1, high=720) * 3600
 SESSION_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
+LOGIN_FAILURES = env.integer("LOGIN_FAILURES", 5, low=1, high=100)
+LOGIN_LOCK_MINUTES = env.integer("LOGIN_LOCK_MINUTES", 15, low=1, high=1440)
+REQUIRE_TOTP = env.boolean("REQUIRE_TOTP", default=False)
+OTP_TOTP_ISSUER = "Customer Segmentation"
+# The lock of sign-ins counts wrong codes; a delay of the library's own would only grow.
+OTP_TOTP_THROTTLE_FACTOR = 0
+CSRF_FAILURE_VIEW = "segmentation_project.views.csrf_failure"
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 AUTH_PASSWORD_VALIDATORS = [
@@ -346,12 +357,16 @@ LOGGING = {
     "root": {"handlers": ["console", "file"], "level": api_config.logging.level},
     "loggers": {
         "django.request": {"level": "ERROR"},
-        "django.security.DisallowedHost": {"filters": ["one_line"]},  # anybody can cause these
+        # Anybody can cause these, and any member of staff those.
+        "django.security.DisallowedHost": {"filters": ["one_line"]},
+        "django.security.DisallowedModelAdminLookup": {"filters": ["one_line"]},
         "django-q": {"level": "WARNING"},
         "py.warnings": {"level": "WARNING"},
     },
 }
 
-# -- what the entry of a start compares ---------------------------------------------------------
+# -- what the entry of a start compares, and the page of the settings in force shows --------------
 ENVIRONMENT = env
 API_CONFIG_VALUES = api_config
+API_CONFIG_GIVEN = given_in(API_CONFIG)
+SETTINGS_READ_AT = datetime.now(UTC)

@@ -3,7 +3,11 @@
 from django.contrib import admin
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
-from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+from drf_spectacular.views import (
+    SpectacularAPIView,
+    SpectacularRedocView,
+    SpectacularSwaggerSplitView,
+)
 
 from access.views import TokenView
 from audit.views import AuditLogsView
@@ -47,7 +51,7 @@ class CustomerIdConverter(StringConverter):
     regex = "(?s:.+)"
 
 
-swagger = SpectacularSwaggerView.as_view(url_name="schema")
+swagger = SpectacularSwaggerSplitView.as_view(url_name="schema")
 redoc = SpectacularRedocView.as_view(url_name="schema")
 
 register_converter(ModelTypeConverter, "model_type")

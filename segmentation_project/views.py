@@ -24,6 +24,17 @@ from segmentation_project.problems import TITLES, problem_response
 from segmentation_project.refused_staff import record_refused
 
 View = Callable[[HttpRequest], HttpResponse]
+STALE_FORM = (
+    "The form was open since before you signed in, or the browser keeps no cookies. Nothing was "
+    "changed: load the page again and send it once more."
+)
+WORDS = {
+    "forbidden": "What you may do comes from your groups; who manages users can change them.",
+    "not-found": "It may have been removed, or the address was cut short.",
+    "internal-error": "It is in the log. See whether what you asked for was done before you ask "
+    "again. If it fails again, tell who runs the server the number of the request.",
+}
+"""For a person in the admin: why, and what can be done about it, by code."""
 
 
 def read_only(view: View) -> View:
@@ -127,12 +138,29 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return refusal(request, 500, "internal-error", "The server failed; it is in the log.")
 
 
-def refusal(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse:
-    """A page for a person in the admin, a problem for everybody else."""
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form without the token of the session: it is stale, or comes from another site."""
+    if request.path.startswith("/admin/"):
+        record_refused(request)
+    return refusal(request, 403, "forbidden", STALE_FORM, again=True)
+
+
+def refusal(
+    request: HttpRequest, status: int, code: str, detail: str, *, again: bool = False
+) -> HttpResponse:
+    """A page for a person in the admin, a problem for everybody else.
+
+    again: whether to offer the page anew, and give the detail instead of words on the code.
+    """
     if not request.path.startswith("/admin/"):
         return problem_response(request, status, code, detail)
-    request_id = getattr(request, "request_id", "")
-    context = {"title": TITLES[code], "detail": detail, "request_id": request_id}
+    context = {
+        "status": status,
+        "title": TITLES[code],
+        "words": detail if again else WORDS.get(code, detail),
+        "again": request.path if again else "",
+        "request_id": getattr(request, "request_id", ""),
+    }
     # No context processor: what failed may be the session or the database.
     page = render_to_string("admin/segmentation/refusal.html", context)
     return HttpResponse(page, status=status)

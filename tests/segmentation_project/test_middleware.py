@@ -9,6 +9,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.test import Client, RequestFactory
 
 from segmentation_project.middleware import RequestContextMiddleware
+from tests.staff import superuser
 
 
 def test_a_head_answer_has_the_length_and_no_body() -> None:
@@ -33,4 +34,16 @@ def test_a_wrong_host_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -
 
     assert response.status_code == 400
     records = [each for each in caplog.records if each.name == "django.security.DisallowedHost"]
+    assert len(records) == 1 and not records[0].exc_info
+
+
+@pytest.mark.django_db
+def test_a_lookup_that_no_list_offers_is_one_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    response = superuser().get("/admin/auth/user/?password__startswith=p")
+
+    assert response.status_code == 400
+    name = "django.security.DisallowedModelAdminLookup"
+    records = [each for each in caplog.records if each.name == name]
     assert len(records) == 1 and not records[0].exc_info

@@ -28,14 +28,21 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(JSON)
 def test_sound_json_decodes_as_the_standard_library_does(value: Any) -> None:
     assert decode(json.dumps(value).encode()) == value
 
 
-@settings(max_examples=60)
-@given(st.lists(st.dictionaries(st.text(max_size=4), SCALARS, min_size=1), min_size=1), st.data())
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(st.text(max_size=4), SCALARS, min_size=1, max_size=6),
+        min_size=1,
+        max_size=6,
+    ),
+    st.data(),
+)
 def test_a_key_named_twice_is_found_in_any_record(records: list[Any], data: Any) -> None:
     twice = data.draw(st.sampled_from(range(len(records))))
     key = json.dumps(next(iter(records[twice])))
