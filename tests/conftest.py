@@ -86,6 +86,7 @@ def lacks_a_service(item: pytest.Item) -> bool:
 def fresh_limits() -> None:
     """Each test starts with nothing counted against its key or address."""
     caches["ratelimit"].clear()
+    caches["default"].clear()
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +115,7 @@ def flush_may_empty_the_trail() -> Iterator[None]:
         import_module("segments.migrations.0007_assignment_history").begin_history(apps, None)
         import_module("access.migrations.0002_staff_groups").create_groups(apps, None)
         import_module("access.migrations.0003_monitoring_permissions").extend_groups(apps, None)
+        import_module("access.migrations.0006_roles_and_second_factor").renew_roles(apps, None)
 
     TransactionTestCase._fixture_teardown = tear_down_without_triggers
     yield

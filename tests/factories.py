@@ -21,6 +21,7 @@ from segments.assignment import activate
 from segments.customers import upsert_customers
 from segments.demo_shop import demo_customers
 from segments.jobs import train_now
+from tests.fitted_once import fitted_once
 
 BY = Actor.system("tests")
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
@@ -61,12 +62,13 @@ def make_version(
     active: bool = False,
 ) -> ModelVersion:
     """Train a version on the stored customers."""
-    version = train_now(
-        TrainingRequest(model_type, parameters or PARAMETERS[model_type], features),
-        directory=settings.MODEL_DIR,
-        by=BY,
-        on_progress=lambda share, step: None,
-    )
+    with fitted_once():
+        version = train_now(
+            TrainingRequest(model_type, parameters or PARAMETERS[model_type], features),
+            directory=settings.MODEL_DIR,
+            by=BY,
+            on_progress=lambda share, step: None,
+        )
     if active:
         make_active(version=version)
     return version
