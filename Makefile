@@ -9,7 +9,7 @@ DATA ?=
 ID ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long lint check fix benchmark clean
+.PHONY: help run test test-long lint check fix benchmark screenshots clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,12 +23,10 @@ test: $(VENV)/installed ## Run the tests; needs no service
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto
 
 test-long: $(VENV)/installed ## Every real table as it is, drift by chance, killed workers: minutes more
-	RETRAININGS=1 SYSTEM_TABLES=all DRIFT_DRAWS=all SYSTEM_KILLS=2 SYSTEM_AUDIT_KILLS=3 $(BIN)/python -m pytest -n auto --dist load \
+	RETRAININGS=1 SYSTEM_DATABASES=all SYSTEM_TABLES=all DRIFT_DRAWS=all SYSTEM_KILLS=2 SYSTEM_AUDIT_KILLS=3 \
+		$(BIN)/python -m pytest -n auto --dist load tests/system \
 		tests/test_retraining.py \
 		tests/test_journey.py::test_a_real_table_is_imported_trained_and_served \
-		tests/system/test_make_run.py::test_each_real_table_ends_with_two_active_models \
-		tests/system/test_audit_crash.py \
-		tests/system/test_worker.py::test_an_idle_worker_that_lost_a_process_is_replaced \
 		tests/ml/test_clusterers.py::test_training_customers_keep_their_core_and_noise_labels_on_every_benchmark_set \
 		tests/ml/test_drift.py::test_false_alarms_keep_the_promised_level_on_simulated_customers \
 		tests/ml/test_drift.py::test_false_alarms_keep_the_promised_level_on_rare_flags_and_open_lists
@@ -50,8 +48,11 @@ benchmark: $(VENV)/installed-dev ## Measure predictions beside other services, t
 	$(BIN)/python -m benchmarks.clustering --quick
 	$(BIN)/python -m benchmarks.drift --quick
 
+screenshots: $(VENV)/installed-dev ## Take pictures of every page and the best ones for docs/ (DATA and ID as for run)
+	$(BIN)/python -m tests.browser.screenshots $(if $(DATA),--data "$(DATA)") $(if $(ID),--id "$(ID)")
+
 clean: ## Remove the virtual environment and the caches; data, models and .env stay
-	rm -rf $(VENV) staticfiles .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) staticfiles screenshots .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.conf import settings
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Group, User
 from django.db.models import Model
 from django.http import HttpRequest
@@ -70,7 +71,7 @@ def page_of_object(request: HttpRequest, kind: str, name: str) -> str:
     meta = found._meta
     if not request.user.has_perm(f"{meta.app_label}.view_{meta.model_name}"):
         return ""
-    return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[found.pk])
+    return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[quote(found.pk)])
 
 
 def entry_context(request: HttpRequest, entry: AuditEntry) -> dict[str, Any]:

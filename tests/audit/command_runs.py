@@ -18,7 +18,13 @@ from django_q import cluster
 
 from audit.management.commands import prune_audit
 from segmentation_project.management.commands import serve, worker
-from tests.audit.admin_acts import NEW_PASSWORD, Scene, bob, key
+from tests.audit.admin_acts import (
+    NEW_PASSWORD,
+    Scene,
+    bob,
+    bob_with_a_second_factor,
+    key,
+)
 
 OURS = ("access", "audit", "modelregistry", "monitoring", "segmentation_project", "segments")
 
@@ -106,6 +112,14 @@ RUNS = {
         lambda place: [bob().username],
         refused=("nobody",),
         around=typed_password,
+    ),
+    "unlock_sign_in": Run(
+        "user.sign_in_unlocked", lambda place: [bob().username], refused=("nobody",)
+    ),
+    "remove_second_factor": Run(
+        "user.second_factor_removed",
+        lambda place: [bob_with_a_second_factor().username],
+        refused=("nobody",),
     ),
     "import_customers": Run(
         "customers.imported",

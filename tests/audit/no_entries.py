@@ -11,7 +11,7 @@ from django.db import connection
 
 APPS = (
     *("access", "audit", "auth", "django_q", "modelregistry", "monitoring", "segments"),
-    "sessions",
+    *("otp_totp", "sessions"),
 )
 
 

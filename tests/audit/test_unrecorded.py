@@ -41,6 +41,7 @@ def test_an_act_in_the_admin(scene: Scene, name: str) -> None:
     client = superuser() if act.is_signed_in else Client()
     client.raise_request_exception = False
     args, form = act.prepare(scene)
+    form |= act.first(client)
     session = session_of(client)
 
     before = all_rows()

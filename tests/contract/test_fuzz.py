@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.contract.fuzz import filled_installation, fuzz
-from tests.system.databases import DATABASES, database_url
+from tests.system.databases import BOTH, database_url
 from tests.system.server import running
 
 pytestmark = pytest.mark.tools
 
 
-@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("database", BOTH)
 def test_nothing_is_found_in_any_phase(tmp_path: Path, database: str) -> None:
     with database_url(database) as url:
         installation, key = filled_installation(tmp_path, DATABASE_URL=url)

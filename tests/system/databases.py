@@ -1,4 +1,4 @@
-"""The databases that a system test runs on: SQLite always, PostgreSQL where there is one."""
+"""The databases that a system test runs on: SQLite, or PostgreSQL where there is one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 from psycopg import sql
 
-DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.services)]
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.services)]
+
+
+def databases(chosen: str) -> list[Any]:
+    """Both with SYSTEM_DATABASES=all; else the chosen one, SQLite where there is no PostgreSQL."""
+    if os.environ.get("SYSTEM_DATABASES") == "all":
+        return BOTH
+    return [chosen if "TEST_POSTGRES_URL" in os.environ else "sqlite"]
 
 
 @contextmanager

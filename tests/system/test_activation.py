@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.databases import DATABASES, database_url
+from tests.system.databases import database_url, databases
 from tests.system.server import (
     ANSWER_SECONDS,
     Answer,
@@ -38,7 +38,7 @@ Segments = dict[str, int]
 """Segment by customer id."""
 
 
-@pytest.mark.parametrize("kind", DATABASES)
+@pytest.mark.parametrize("kind", databases("postgresql"))
 def test_four_activators_leave_one_active_version_and_answers_agree_with_the_one_they_name(
     kind: str, tmp_path: Path
 ) -> None:

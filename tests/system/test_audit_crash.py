@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from segmentation_project.processes import gunicorn_command
-from tests.system.databases import DATABASES, database_url
+from tests.system.databases import database_url, databases
 from tests.system.server import (
     PROJECT,
     START_SECONDS,
@@ -37,7 +37,7 @@ N_SEALS = 2
 SEALER = [sys.executable, "manage.py", "seal_audit", "--every", "1", "--quiet", "--skip-checks"]
 
 
-@pytest.mark.parametrize("kind", DATABASES)
+@pytest.mark.parametrize("kind", databases("sqlite"))
 def test_each_answer_has_its_entry_and_the_seals_fit_whatever_is_killed(
     kind: str, tmp_path: Path
 ) -> None:

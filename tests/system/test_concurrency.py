@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.databases import DATABASES, database_url
+from tests.system.databases import database_url, databases
 from tests.system.server import (
     Answer,
     ask_on,
@@ -27,7 +27,7 @@ SECONDS = float(os.environ.get("SYSTEM_SECONDS", "3"))
 N_CLIENTS = 64
 
 
-@pytest.mark.parametrize("kind", DATABASES)
+@pytest.mark.parametrize("kind", databases("postgresql"))
 def test_64_storing_clients_get_nothing_but_200_and_an_audit_entry_each(
     kind: str, tmp_path: Path, record_property: pytest.RecordProperty, capsys: pytest.CaptureFixture
 ) -> None:

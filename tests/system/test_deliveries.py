@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.smtp_sink import smtp_sink
-from tests.system.databases import DATABASES, database_url
+from tests.system.databases import database_url, databases
 from tests.system.killed_deliveries import N_MESSAGES
 from tests.system.server import make_installation
 
 
-@pytest.mark.parametrize("kind", DATABASES)
+@pytest.mark.parametrize("kind", databases("sqlite"))
 def test_every_message_arrives_once_unless_its_deliverer_died_with_the_answer_in_hand(
     kind: str, tmp_path: Path
 ) -> None:

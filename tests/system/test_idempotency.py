@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.databases import DATABASES, database_url
+from tests.system.databases import database_url, databases
 from tests.system.server import Answer, Installation, ask, fill, make_installation, running
 
 N_KEYS = 24
@@ -68,7 +68,7 @@ def works(installation: Installation) -> Counter[str]:
     return Counter(row[0] for row in rows)
 
 
-@pytest.mark.parametrize("kind", DATABASES)
+@pytest.mark.parametrize("kind", databases("postgresql"))
 def test_of_many_at_once_one_is_carried_out_and_a_killed_worker_does_nothing_twice(
     kind: str, tmp_path: Path
 ) -> None:

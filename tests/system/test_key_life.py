@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 import pytest
 
 from access.key_format import key_id_of
-from tests.system.databases import DATABASES, database_url
+from tests.system.databases import database_url, databases
 from tests.system.server import (
     Answer,
     Installation,
@@ -68,7 +68,7 @@ print(json.dumps(sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid
 REVOKE = "UPDATE access_apikey SET revoked = ? WHERE prefix = ?"
 
 
-@pytest.fixture(scope="module", params=DATABASES)
+@pytest.fixture(scope="module", params=databases("postgresql"))
 def serving(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.smtp_sink import smtp_sink
-from tests.system.databases import DATABASES, database_url
+from tests.system.databases import database_url, databases
 from tests.system.server import Installation, fill, make_installation
 from tests.system.workers import command, waited_for
 
@@ -26,7 +26,7 @@ RESUME = "UPDATE monitoring_monitoringpolicy SET is_paused = ?"
 CHECK_NOW = "UPDATE monitoring_monitoringpolicy SET last_started_at = NULL"
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=databases("sqlite"))
 def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installation]:
     with database_url(request.param) as url:
         yield make_installation(

@@ -12,7 +12,7 @@ import pytest
 
 from access.key_format import key_id_of
 from tests.smtp_sink import smtp_sink
-from tests.system.databases import DATABASES, database_url
+from tests.system.databases import database_url, databases
 from tests.system.server import Installation, ask, make_installation, running
 
 PREPARE = """
@@ -53,7 +53,7 @@ print(json.dumps(shown.getvalue().splitlines()[-1]))
 """
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=databases("sqlite"))
 def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installation]:
     with database_url(request.param) as url:
         yield make_installation(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.databases import DATABASES, database_url
+from tests.system.databases import database_url, databases
 from tests.system.server import Installation, ask, fill, fill_once, make_installation
 from tests.system.workers import command, processes_of, serving, waited_for, worker_of
 
@@ -73,7 +73,7 @@ for version in ModelVersion.objects.filter(stage="failed"):
 """
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=databases("postgresql"))
 def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installation]:
     with database_url(request.param) as url:
         yield make_installation(
