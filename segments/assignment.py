@@ -230,17 +230,25 @@ def _unassigned_within(version: ModelVersion, bounds: IdRange) -> QuerySet[Custo
     return Customer.objects.filter(~Exists(_fresh(version).filter(**bounds)), **bounds)
 
 
-def assign_to_current_versions(*, directory: Path) -> None:
+def assign_to_current_versions(*, directory: Path) -> list[str]:
     """Give new and changed customers their segment in each version that serves now, then in the
     newest candidate of each type, so that the two stay comparable.
 
+    Returns what to tell of the versions that serve and could not assign every stored customer.
     Raises `DamagedArtifact` of a version that serves; a candidate says it when it is compared.
     """
+    told = []
     for version in activation.active_versions():
-        assign_stored_customers(version, activation.load(version, directory=directory))
+        model = activation.load(version, directory=directory)
+        if n_left_out := assign_stored_customers(version, model):
+            told.append(
+                f"Customers without a segment in {version}, since they lack a value that it "
+                f"needs: {n_left_out:,}."
+            )
     for version in activation.newest_candidates():
         with suppress(DamagedArtifact):
             assign_stored_customers(version, activation.load(version, directory=directory))
+    return told
 
 
 def activate(

@@ -185,12 +185,11 @@ def _stored(own: QuerySet[CustomerImport], result: ImportResult) -> None:
 
 
 def _assign() -> list[str]:
-    """Give the customers their segments; what to tell if that was not possible."""
+    """Give the customers their segments; what to tell where that was not possible."""
     try:
-        assign_to_current_versions(directory=settings.MODEL_DIR)
+        return assign_to_current_versions(directory=settings.MODEL_DIR)
     except DamagedArtifact as error:
         return [f"The customers have no segment yet: {error}"]
-    return []
 
 
 def _end(found: QuerySet[CustomerImport], reason: str, *, by: trail.Actor) -> None:

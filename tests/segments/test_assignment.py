@@ -66,6 +66,19 @@ def test_a_changed_customer_is_assigned_anew_and_nobody_else(trained: TrainedMod
     assert not unassigned(trained.dbscan).exists()
 
 
+def test_it_says_how_many_could_not_be_assigned(trained: TrainedModels) -> None:
+    assert assign_to_current_versions(directory=settings.MODEL_DIR) == []
+    upsert_customers({"new": {}, "newer": {}}, at=timezone.now())
+
+    told = assign_to_current_versions(directory=settings.MODEL_DIR)
+
+    lacking = "since they lack a value that it needs: 2."
+    assert sorted(told) == [
+        f"Customers without a segment in {version}, {lacking}"
+        for version in (trained.dbscan, trained.kmeans)
+    ]
+
+
 def test_the_newest_candidate_knows_changed_customers_too(trained: TrainedModels) -> None:
     older, newest = make_version(), make_version()
     key = trained.records[0]["customer_id"]

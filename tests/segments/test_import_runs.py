@@ -26,7 +26,7 @@ from segments.import_runs import (
 from segments.imports import ImportConflict, cancel_import, notice_of, queue_import, receive
 from segments.models import Customer, CustomerImport, ImportState
 from tests.expectations import one_entry
-from tests.factories import BY, make_customers
+from tests.factories import BY, TrainedModels, make_customers
 
 GOOD = b"customer_id,age\na1,34\na2,51\na3,28\n"
 
@@ -215,6 +215,15 @@ def test_a_damaged_model_does_not_undo_the_import(
 
     assert now_of(row).state == ImportState.SUCCEEDED
     assert now_of(row).notes[-1].startswith("The customers have no segment yet")
+
+
+def test_an_import_says_whom_no_version_could_assign(trained: TrainedModels) -> None:
+    row = queued(b"customer_id,age\nlacks-all-else,40\n")
+
+    run_queued_import(row.pk)
+
+    assert f"in {trained.kmeans}" in " ".join(now_of(row).notes)
+    assert now_of(row).notes[-1].endswith("since they lack a value that it needs: 1.")
 
 
 def test_uploads_that_nobody_confirms_go_after_a_day(db: None, place: Path) -> None:

@@ -67,7 +67,8 @@ class Command(BaseCommand):
         if result.rejects:
             self.stdout.write(f"The rejected rows are in {result.rejects}.")
         try:
-            assign_to_current_versions(directory=settings.MODEL_DIR)
+            for note in assign_to_current_versions(directory=settings.MODEL_DIR):
+                self.stdout.write(note)
         except DamagedArtifact as error:
             self.stderr.write(f"The customers have no segment yet: {error}")
 

@@ -84,7 +84,8 @@ class Command(BaseCommand):
         for line in described(result, is_default_day=options["as_of"] is None):
             self.stdout.write(line)
         try:
-            assign_to_current_versions(directory=settings.MODEL_DIR)
+            for note in assign_to_current_versions(directory=settings.MODEL_DIR):
+                self.stdout.write(note)
         except DamagedArtifact as error:
             self.stderr.write(f"The customers have no segment yet: {error}")
 
