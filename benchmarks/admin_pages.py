@@ -146,6 +146,7 @@ def addresses(size: int) -> Iterator[tuple[str, str]]:
     yield "customers, of a segment", in_segment
     place = deep(far, (active.pk, segment.segment_id))
     yield "customers, of it, deep", f"{in_segment}&cursor={place}"
+    yield "customers, no segment", f"{customers}?kmeans=none"
     yield "customer", page("segments_customer_change", middle)
     yield "segments", page("segments_segment_changelist")
     yield "segments, by size", f"{page('segments_segment_changelist')}?o=-4"

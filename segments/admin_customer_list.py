@@ -13,7 +13,14 @@ from unfold.views import ChangeList
 from access.staff import PAGES
 from modelregistry.activation import active_versions
 from modelregistry.models import ModelType, ModelVersion
-from segments.customer_pages import NOISE_NAME, Wanted, customers_page, place_of, segment_names
+from segments.customer_pages import (
+    NO_SEGMENT,
+    NOISE_NAME,
+    Wanted,
+    customers_page,
+    place_of,
+    segment_names,
+)
 from segments.models import NOISE_KEY, VersionSegment
 
 CURSOR = "cursor"
@@ -51,12 +58,13 @@ def chosen_segments(request: HttpRequest) -> dict[str, str]:
 
 
 class SegmentFilter(DropdownFilter):
-    """Customers in one segment of the version of a type that serves now."""
+    """Customers in one segment, or in none, of the version of a type that serves now."""
 
     model_type: str
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return segments_of(request).get(self.model_type, [])
+        segments = segments_of(request).get(self.model_type)
+        return [] if segments is None else [*segments, (NO_SEGMENT, "without a segment")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset  # `CustomerList` looks by the index of assignments
@@ -110,8 +118,12 @@ class CustomerList(ChangeList):
         """By the filters whose segment the version has; an old link's other one finds nobody."""
         prefix = self.query.strip()[:MAX_PREFIX].replace("\0", "")
         chosen = chosen_segments(request)
-        asked = [(versions[name].pk, _key(chosen[name])) for name in sorted(chosen)]
-        return Wanted(prefix, tuple(asked))
+        without = [name for name in sorted(chosen) if chosen[name] == NO_SEGMENT]
+        return Wanted(
+            prefix,
+            tuple((versions[n].pk, _key(chosen[n])) for n in sorted(chosen) if n not in without),
+            tuple(versions[name].pk for name in without),
+        )
 
 
 def _key(value: str) -> int:

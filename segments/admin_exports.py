@@ -14,7 +14,7 @@ from access.staff import StaffAdmin, actor_of, add_problem, submitted
 from modelregistry.activation import NoActiveVersion
 from modelregistry.models import ModelType
 from segments.admin_customer_list import chosen_segments, segments_of, versions_of
-from segments.customer_pages import NOISE_NAME
+from segments.customer_pages import NO_SEGMENT, NOISE_NAME
 from segments.export import Asked, ExportedFile, export_segments
 from segments.models import NOISE_KEY
 from segments.views_export import Download, headers_of, slots
@@ -39,7 +39,7 @@ class ExportForm(forms.Form):
     format = forms.ChoiceField(choices=FORMATS, initial="csv", widget=UnfoldAdminSelectWidget)
 
     def __init__(self, data: Any, *, request: HttpRequest) -> None:
-        chosen = next(iter(chosen_segments(request).items()), None)
+        chosen = next((c for c in chosen_segments(request).items() if c[1] != NO_SEGMENT), None)
         super().__init__(data, initial={"which": ":".join(chosen)} if chosen else None)
         choices: list[Any] = []
         for model_type, segments in segments_of(request).items():

@@ -18,9 +18,11 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet
 
 from modelregistry.models import ModelVersion
-from segments.models import Assignment, Customer
+from segments.models import Assignment, AssignmentQuerySet, Customer
 
 NOISE_NAME = "noise"
+NO_SEGMENT = "none"
+"""Of customers whom a version could not assign, since they lack a value it needs."""
 MAX_CURSOR = 2_000
 ID_OF_CUSTOMER = "customer__customer_id"
 """The key itself takes no lookup of texts."""
@@ -28,10 +30,16 @@ ID_OF_CUSTOMER = "customer__customer_id"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Customers whose id begins with `prefix`, in these segments (NOISE_KEY: noise) by version."""
+    """Customers whose id begins with `prefix`, in these segments (NOISE_KEY: noise) by version,
+    and without an assignment to these versions."""
 
     prefix: str = ""
     segments: tuple[tuple[int, int], ...] = ()
+    without: tuple[int, ...] = ()
+
+    @property
+    def is_narrowed(self) -> bool:
+        return bool(self.segments or self.without)
 
     @property
     def fingerprint(self) -> str:
@@ -109,12 +117,15 @@ def _nearest(wanted: Wanted, n: int, place: Place | None) -> list[Customer]:
     bounds = _bounds(wanted.prefix, place, of_assignments=bool(wanted.segments))
     if not wanted.segments:
         rows = Customer.objects.filter(**bounds)
+        for version in wanted.without:
+            rows = rows.filter(~Exists(_own(version)))
         return list(_listed(rows).order_by(f"{sign}customer_id")[:n])
     (version_id, segment), *others = wanted.segments
     assigned = Assignment.objects.filter(version=version_id).in_segment(segment)
     for other_version, other in others:
-        own = Assignment.objects.filter(version=other_version, customer=OuterRef("customer_id"))
-        assigned = assigned.filter(Exists(own.in_segment(other)))
+        assigned = assigned.filter(Exists(_own(other_version).in_segment(other)))
+    for version in wanted.without:
+        assigned = assigned.filter(~Exists(_own(version)))
     ids = list(
         assigned.filter(**bounds)
         .order_by(f"{sign}customer_id")
@@ -122,6 +133,11 @@ def _nearest(wanted: Wanted, n: int, place: Place | None) -> list[Customer]:
     )
     by_id = _listed(Customer.objects.filter(pk__in=ids)).in_bulk()
     return [by_id[key] for key in ids if key in by_id]  # erased meanwhile
+
+
+def _own(version_id: int) -> AssignmentQuerySet:
+    """The assignment of the customer of an outer query."""
+    return Assignment.objects.filter(version=version_id, customer=OuterRef("customer_id"))
 
 
 def _listed(customers: QuerySet[Customer]) -> QuerySet[Customer]:

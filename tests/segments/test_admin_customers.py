@@ -105,6 +105,38 @@ def test_the_list_is_narrowed_by_segments_of_both_models(trained: TrainedModels)
     assert listed(client, kmeans=segment, q=first) == [first]
 
 
+def test_who_has_no_segment_can_be_listed(trained: TrainedModels) -> None:
+    client = staff(VIEW)
+    store("new-1", "new-2", "other")
+    of_kmeans = Assignment.objects.filter(version=trained.kmeans)
+    away, segment = of_kmeans.order_by("pk").values_list("customer_id", "segment_id")[0]
+    Assignment.objects.filter(version=trained.dbscan, customer=away).delete()
+
+    assert listed(client, kmeans="none") == ["new-1", "new-2", "other"]
+    assert listed(client, kmeans="none", q="new") == ["new-1", "new-2"]
+    assert listed(client, dbscan="none") == sorted([away, "new-1", "new-2", "other"])
+    assert listed(client, dbscan="none", kmeans=segment) == [away]
+    assert listed(client, dbscan="none", kmeans="none") == ["new-1", "new-2", "other"]
+    page = client.get(LIST_URL, {"kmeans": "none", "q": "x"}).content.decode()
+    assert "without a segment" in page
+
+
+def test_pages_of_who_has_no_segment_go_in_both_directions(trained: TrainedModels) -> None:
+    ids = [f"new-{n:03}" for n in range(60)]
+    store(*ids)
+    client = staff(VIEW)
+
+    first = client.get(LIST_URL, {"kmeans": "none"}).context["cl"]
+    second = client.get(LIST_URL + first.older).context["cl"]
+    back = client.get(LIST_URL + second.newer).context["cl"]
+
+    assert [each.pk for each in first.result_list] == ids[:50]
+    assert [each.pk for each in second.result_list] == ids[50:]
+    assert [each.pk for each in back.result_list] == ids[:50]
+    assert back.older
+    assert listed(client, kmeans="none", cursor=Place("c").cursor(Wanted())) == ids[:50]
+
+
 @pytest.mark.parametrize(
     "query",
     [
