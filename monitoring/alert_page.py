@@ -13,7 +13,9 @@ from django.utils.safestring import SafeString
 from access.charts import Chart, bars
 from access.figures import NONE, figure, share
 from access.staff import Table
+from monitoring.drift_alert_wording import SEGMENTS_TITLE
 from monitoring.models import Alert, AlertEvent, AlertState, DeliveryState
+from monitoring.report_tables_page import segments_note
 
 MOMENT = "%d %b %Y %H:%M"
 MAX_EVENTS = 200
@@ -77,6 +79,7 @@ def context(alert: Alert, *, at: datetime, may_see_deliveries: bool) -> dict[str
         "facts": [(str(name), str(value)) for name, value in alert.facts],
         "chart": before_and_now(alert.chart),
         "chart_table": before_and_now_table(alert.chart),
+        "chart_note": chart_note(alert),
         "events": events_table(events[:MAX_EVENTS]),
         "n_earlier": n_events - min(n_events, MAX_EVENTS),
         "deliveries": deliveries_table(alert) if may_see_deliveries else None,
@@ -152,6 +155,13 @@ def before_and_now_table(chart: Mapping[str, Any]) -> Table | None:
         [(str(label), write(before), write(now)) for label, before, now in rows],
         numbers_from=1,
     )
+
+
+def chart_note(alert: Alert) -> str:
+    """Why a chart of segments has other shares than the sentences above it; empty where not."""
+    if alert.report is None or alert.chart.get("title") != SEGMENTS_TITLE:
+        return ""
+    return segments_note(alert.report.report)
 
 
 def _drawn(value: float | None, *, is_share: bool) -> float | None:

@@ -10,6 +10,8 @@ from monitoring.drift_troubles import ORDER, Sort, Trouble
 from monitoring.models import DriftReport
 
 N_TITLE, N_SENTENCES, N_FACTS, N_LABELS = 2, 4, 6, 12
+SEGMENTS_TITLE = "Segments"
+"""Of the chart of segments."""
 MAX_NAME = 60
 """Characters of one column's name in a title or an advice."""
 
@@ -140,7 +142,7 @@ def _of_segments(shifts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     moved = sorted(shifts, key=lambda each: -abs(each["current_share"] - each["reference_share"]))
     kept = [shift for shift in shifts if shift in moved[:N_LABELS]]
     return {
-        "title": "Segments",
+        "title": SEGMENTS_TITLE,
         "unit": "share of customers",
         "labels": [_segment_label(shift) for shift in kept],
         "before": [shift["reference_share"] for shift in kept],

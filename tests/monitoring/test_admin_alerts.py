@@ -14,9 +14,9 @@ from django.utils.html import escape
 
 from monitoring import alert_acts, alerts
 from monitoring.admin_alerts import AlertAdmin
-from monitoring.alert_page import MAX_EVENTS
+from monitoring.alert_page import MAX_EVENTS, chart_note
 from monitoring.alerts import Condition, Level
-from monitoring.models import Alert, AlertEvent, AlertKind, MonitoringPolicy
+from monitoring.models import Alert, AlertEvent, AlertKind, DriftReport, MonitoringPolicy
 from tests.factories import BY
 from tests.staff import entries_after, last_entry_id, staff
 
@@ -101,6 +101,19 @@ def test_the_page_says_what_is_wrong_what_to_do_and_what_happened(db: None) -> N
     assert "[25.0, 75.0]" in response.context["chart"].data
     assert response.context["chart_table"].rows[0] == ("web", "25.0%", "50.0%")
     assert [row[1] for row in response.context["events"].rows] == ["Fired", "First seen"]
+
+
+def test_a_chart_of_segments_that_the_sentence_counts_otherwise_says_so() -> None:
+    report = DriftReport(
+        report={
+            "checks": [{"check": "segments", "sentence": "A from 47.0 % to 20.6 % of customers"}],
+            "segments": [{"reference_share": 0.49, "current_share": 0.206}],
+        }
+    )
+
+    assert "as if they were new" in chart_note(Alert(report=report, chart={"title": "Segments"}))
+    assert chart_note(Alert(report=report, chart={"title": "channel"})) == ""
+    assert chart_note(Alert(chart={"title": "Segments"})) == ""
 
 
 def test_deliveries_are_shown_to_who_may_see_them(db: None) -> None:
