@@ -360,7 +360,8 @@ def other_session() -> Iterator[None]:
     other = connection.get_new_connection(connection.get_connection_params())
     other.execute("SELECT pg_advisory_lock(%s)", [LOCK_NUMBER])
     yield
-    other.execute("SELECT pg_advisory_unlock(%s)", [LOCK_NUMBER])  # by itself it goes a little later
+    # By itself the lock goes a little after the session.
+    other.execute("SELECT pg_advisory_unlock(%s)", [LOCK_NUMBER])
     other.close()
 
 
