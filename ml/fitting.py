@@ -153,7 +153,10 @@ def parse_parameters(model_type: str, given: Mapping[str, object]) -> Parameters
     for stated, value in given.items():
         name = _ALIASES[model_type].get(stated, stated)
         if name not in rules:
-            allowed = "; ".join(f"{known}: {rule.describe()}" for known, rule in rules.items())
+            also = {full: f" (or {short})" for short, full in _ALIASES[model_type].items()}
+            allowed = "; ".join(
+                f"{known}{also.get(known, '')}: {rule.describe()}" for known, rule in rules.items()
+            )
             raise ParameterError(
                 f"{stated!r} is no parameter of {model_type}. Allowed are {allowed}."
             )

@@ -13,7 +13,6 @@ import msgspec
 from django.db.models import Value
 from django.db.models.functions import StrIndex
 
-from ml.features import UnknownFeature
 from ml.fitting import MIN_CUSTOMERS, ParameterError, TooFewCustomers, parse_parameters
 from modelregistry.training import TrainingRequest
 from segments.customers import known_attributes
@@ -27,10 +26,17 @@ MAX_FEATURES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class RequestProblem:
-    """What is wrong at `path`, the keys and indices that lead to it."""
+    """What is wrong at `path`, the keys and indices that lead to it.
+
+    `value` is what stands there, where a person needs it beside the detail.
+    """
 
     path: tuple[str | int, ...]
     detail: str
+    value: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.value!r}: {self.detail}" if self.value else self.detail
 
 
 class InvalidRequest(ValueError):
@@ -38,7 +44,7 @@ class InvalidRequest(ValueError):
 
     def __init__(self, problems: Sequence[RequestProblem]) -> None:
         self.problems = tuple(problems)
-        super().__init__(" ".join(problem.detail for problem in problems))
+        super().__init__(" ".join(map(str, problems)))
 
 
 def checked(request: TrainingRequest) -> TrainingRequest:
@@ -94,10 +100,12 @@ def _feature_problems(features: Sequence[str] | None) -> Iterator[RequestProblem
     known = known_attributes()
     for place, name in enumerate(features):
         if name in features[:place]:
-            yield RequestProblem(("features", place), f"{name!r} is named twice.")
+            yield RequestProblem(("features", place), "named twice.", name)
         elif name not in known and not _is_stored(name):
+            near = ", ".join(map(repr, _near(name, known)))
+            hint = f"; near matches: {near}" if near else ""
             yield RequestProblem(
-                ("features", place), f"{UnknownFeature(name, _near(name, known))}."
+                ("features", place), f"the customers have no such attribute{hint}.", name
             )
 
 

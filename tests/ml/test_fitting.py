@@ -59,7 +59,7 @@ def test_parameters_may_be_texts_or_numbers(model_type, given, expected):
         (
             "kmeans",
             {"eps": 1.0},
-            "'eps' is no parameter of kmeans. Allowed are n_clusters: a whole",
+            "'eps' is no parameter of kmeans. Allowed are n_clusters (or k): a whole",
         ),
         ("kmeans", {"k": 3, "n_clusters": 3}, "n_clusters is stated twice"),
         ("dbscan", {"k": 3}, "'k' is no parameter of dbscan. Allowed are eps: a number above 0"),

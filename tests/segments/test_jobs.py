@@ -146,6 +146,21 @@ def test_what_cannot_be_trained_is_named_before_anything_is_queued(
     assert TrainingJob.objects.count() == before[1]
     for refused in (queued, trained_now):
         assert [problem.path for problem in refused.value.problems] == paths
+        details = " ".join(problem.detail for problem in refused.value.problems)
+        assert "no_such" not in details and "'age' is" not in details
+
+
+def test_a_feature_that_nobody_has_is_named_to_a_person_and_not_to_a_client(
+    trained: TrainedModels,
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        queue_training(TrainingRequest("kmeans", {}, ["Orders", "age", "age"]), by=BY)
+
+    assert [problem.detail for problem in refused.value.problems] == [
+        "the customers have no such attribute; near matches: 'orders'.",
+        "named twice.",
+    ]
+    assert str(refused.value).startswith("'Orders': the customers have no such attribute")
 
 
 @pytest.mark.parametrize("n_customers", [0, 1, 9])
