@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from rest_framework import serializers
 
+from access.bodies import Moment
 from modelregistry.models import ModelType
 from segments.changes import Cause
 from segments.serializers import SegmentsQuery
 
 
 class ChangesQuery(SegmentsQuery):
-    since = serializers.DateTimeField(
+    since = Moment(
         required=False,
         help_text="Without it the last 24 hours, or as far back as changes are known.",
     )

@@ -20,7 +20,7 @@ from access.scopes import Scope
 from modelregistry.activation import active_version
 from modelregistry.models import ModelVersion
 from segments import prediction
-from segments.models import Assignment
+from segments.models import NOISE_KEY, Assignment, Segment
 from segments.profiles import profiles_of
 from segments.serializers import (
     ACTIVE,
@@ -77,6 +77,19 @@ class PredictView(ApiView):
         )
 
 
+def known_segment(query: Mapping[str, Any], model_type: str) -> int | None:
+    """The segment that is asked for, NOISE_KEY for noise; None when it is every one.
+
+    Raises NotFound for an id that no segment of the model type ever had. At most one query.
+    """
+    key: int | None = query.get("segment")
+    if key is None or key == NOISE_KEY:
+        return key
+    if not Segment.objects.filter(pk=key, model_type=model_type).exists():
+        raise NotFound(f"{model_type} has no segment of this id.")
+    return key
+
+
 class SegmentsView(ApiView):
     scope = Scope.SEGMENTS_READ
     audit_action = "segments.listed"
@@ -92,8 +105,9 @@ class SegmentsView(ApiView):
         version = active_version(model_type)
         self.audit_target = ("model_version", str(version))
         assigned = Assignment.objects.filter(version=version)
-        if "segment" in self.query:
-            assigned = assigned.in_segment(self.query["segment"])
+        segment = known_segment(self.query, model_type)
+        if segment is not None:
+            assigned = assigned.in_segment(segment)
         pages = KeysetPagination("customer_id", CUSTOMER_ID)
         rows = assigned.values(
             "customer_id", "segment_id", "segment__name", "distance", "status", "assigned_at"

@@ -17,6 +17,7 @@ from access.schema import documented
 from access.scopes import Scope
 from segments.changes import OutOfReach, changes_since
 from segments.serializers_changes import ChangesPage, ChangesQuery
+from segments.views import known_segment
 from segments.views_changes_pages import ChangesPagination, FirstPage, VersionChanged
 
 DEFAULT_SINCE = timedelta(days=1)
@@ -56,7 +57,7 @@ class ChangesView(ApiView):
         first = pages.first or FirstPage(changes.generation, changes.since, changes.as_of)
         if first.generation != changes.generation:
             raise VersionChanged
-        changes = replace(changes, segment=self.query.get("segment"))
+        changes = replace(changes, segment=known_segment(self.query, model_type))
         page = pages.read(changes, request, first=first)
         self.n_items = len(page)
         return Response(

@@ -26,6 +26,7 @@ from modelregistry.models import ModelVersion
 from segments.export import AUDIT_ACTION, Asked, export_segments
 from segments.models import NOISE_KEY
 from segments.serializers import NOISE, SegmentQuery
+from segments.views import known_segment
 
 MEDIA_TYPES: Mapping[str, str] = {
     "csv": "text/csv; charset=utf-8; header=present",
@@ -133,7 +134,7 @@ class ExportView(ApiView):
         return StreamingHttpResponse((), headers=headers_of(version, asked))
 
     def asked(self, model_type: str) -> Asked:
-        return Asked(model_type, self.query["format"], self.query.get("segment"))
+        return Asked(model_type, self.query["format"], known_segment(self.query, model_type))
 
 
 def headers_of(version: ModelVersion, asked: Asked) -> dict[str, str]:

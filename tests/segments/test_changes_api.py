@@ -81,6 +81,18 @@ def serving(version: ModelVersion) -> dict[str, int | None]:
     return dict(Assignment.objects.filter(version=version).values_list("customer", "segment"))
 
 
+@pytest.mark.parametrize(
+    "since", ["2026-11-23T16:08:00", "2026-11-23", "2026-11-23T16:08:00 01:00"]
+)
+def test_a_moment_without_its_zone_is_refused(
+    trained: TrainedModels, api: Client, since: str
+) -> None:
+    answer = api.get("/segments/kmeans/changes", {"since": since})
+
+    body = problem_of(answer, status=400, code="invalid-parameter")
+    assert "with its zone" in body["errors"][0]["detail"]
+
+
 def test_who_moved_is_listed_with_where_from_and_why(trained: TrainedModels, api: Client) -> None:
     key = trained.records[7]["customer_id"]
     since = timezone.now()

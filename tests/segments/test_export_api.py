@@ -135,7 +135,6 @@ def test_one_segment_or_noise_is_exported_alone(
     for asked, expected, name in [
         (segment, segment, f"segments-dbscan-1-segment-{segment}.{form}"),
         ("noise", None, f"segments-dbscan-1-noise.{form}"),
-        (999, 999, f"segments-dbscan-1-segment-999.{form}"),
     ]:
         rows = rows_in(exported(api, "dbscan", format=form, segment=asked), form)
 

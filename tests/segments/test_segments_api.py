@@ -10,8 +10,9 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
-from segments.models import Assignment
+from segments.models import Assignment, Segment, VersionSegment
 from tests.expectations import errors_of, one_entry, problem_of
 from tests.factories import TrainedModels
 
@@ -89,11 +90,24 @@ def test_noise_is_listed_as_such(trained: TrainedModels, api: Client) -> None:
     assert {(row["segment"], row["status"]) for row in rows} == {(None, "noise")}
 
 
-def test_an_unknown_segment_has_nobody(trained: TrainedModels, api: Client) -> None:
-    response = api.get("/segments/kmeans?segment=999999999999999999")
+@pytest.mark.parametrize("path", ["", "/changes", "/export"])
+def test_a_segment_that_the_model_type_never_had_is_not_found(
+    trained: TrainedModels, api: Client, path: str
+) -> None:
+    others = VersionSegment.objects.filter(version=trained.dbscan).values_list("segment", flat=True)
 
-    assert response.status_code == 200
-    assert response.json()["results"] == []
+    for segment in (others[0], 999999999999999999):
+        answer = api.get(f"/segments/kmeans{path}?segment={segment}")
+
+        problem_of(answer, status=404, code="not-found")
+
+
+def test_a_segment_of_an_earlier_version_has_nobody(trained: TrainedModels, api: Client) -> None:
+    retired = Segment.objects.create(model_type="kmeans", name="Retired", created_at=timezone.now())
+
+    response = api.get(f"/segments/kmeans?segment={retired.pk}")
+
+    assert (response.status_code, response.json()["results"]) == (200, [])
 
 
 def test_a_reading_leaves_one_entry_with_its_count(trained: TrainedModels, api: Client) -> None:
