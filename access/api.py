@@ -31,6 +31,8 @@ from audit.models import ActorKind, Outcome
 logger = logging.getLogger(__name__)
 
 REPLAYED = "request.replayed"
+WRITING = frozenset({"POST", "DELETE"})
+"""Methods that take an Idempotency-Key."""
 N_QUERIES_KEPT = 256
 """Query strings whose meaning is kept; clients mostly repeat themselves."""
 
@@ -66,6 +68,8 @@ class ApiView(APIView):
     audit_target: tuple[str, object] = ("", "")
     audit_details: Mapping[str, Any] | None = None
     n_items: int | None = None
+    names_customers = True
+    """Whether its answers may hold what is erased with a customer."""
     claim: idempotency.Claim | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -96,7 +100,7 @@ class ApiView(APIView):
         if self.traced.body_refusal is not None:
             raise self.traced.body_refusal
         self.query = self.checked_query(request)
-        if request.method == "POST" and idempotency.HEADER in request.META:
+        if request.method in WRITING and idempotency.HEADER in request.META:
             self.carry_out_once(request)
 
     def audit_path(self) -> str:
@@ -140,11 +144,13 @@ class ApiView(APIView):
         key = idempotency.key_in(request.META[idempotency.HEADER])
         query = request.META.get("QUERY_STRING", "")
         caller = cast(Credential, request.auth).lineage
+        asked = (caller, str(request.method), request.path, key)
         self.claim = idempotency.claim(
-            idempotency.digest_of(caller, "POST", request.path, key),
+            idempotency.digest_of(settings.SECRET_KEY, *asked),  # a path may name a customer
             fingerprint=idempotency.digest_of(query, request._request.body),
             request_id=self.actor.request_id,
             at=timezone.now(),
+            names_customers=self.names_customers,
         )
         self.actor.with_success = self.claim.mark_done
 

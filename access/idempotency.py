@@ -1,4 +1,4 @@
-"""POSTs with an Idempotency-Key: carried out once, and answered again as they first were.
+"""POST and DELETE with an Idempotency-Key: carried out once, and answered again as at first.
 
 A request claims its key before its work. The work's transaction, in which its audit entry is
 written, also marks the claim as done, so there is no work without the mark and no mark without the
@@ -133,9 +133,17 @@ def digest_of(*parts: str | bytes) -> str:
     return whole.hexdigest()
 
 
-def claim(digest: str, *, fingerprint: str, request_id: str, at: datetime) -> Claim:
+def claim(
+    digest: str,
+    *,
+    fingerprint: str,
+    request_id: str,
+    at: datetime,
+    names_customers: bool = True,
+) -> Claim:
     """The claim on a key that nobody used in the last day, or whose holder died in its work.
 
+    An answer that may name customers, or hold words that some of them have, goes with any of them.
     Raises `Replayed`, `KeyReused`, `InProgress` or `AnswerGone`.
     """
     holder = secrets.token_hex(16)
@@ -146,6 +154,7 @@ def claim(digest: str, *, fingerprint: str, request_id: str, at: datetime) -> Cl
         "created_at": at,
         "claimed_until": at + CLAIMED_FOR,
         "is_done": False,
+        "names_customers": names_customers,
         "status_code": None,
         "location": "",
         "answer": None,
@@ -185,12 +194,12 @@ def refuse_or_replay(earlier: IdempotentRequest, *, fingerprint: str, at: dateti
 
 
 def forget_answers(customer_ids: Sequence[str] = (), words: object = None) -> int:
-    """Erase all kept answers, whoever goes, as any may name them; returns how many there were.
+    """Erase the kept answers that may name customers, whoever goes; returns how many there were.
 
     What is done stays done: a retry is told that its answer is gone. An answer still on its way is
     not kept either.
     """
-    done = IdempotentRequest.objects.filter(is_done=True)
+    done = IdempotentRequest.objects.filter(is_done=True, names_customers=True)
     n_answers = done.filter(answer__isnull=False).count()
     done.update(answer=None, holder="")
     return n_answers

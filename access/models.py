@@ -119,10 +119,12 @@ class ApiKey(AbstractAPIKey):
 
 
 class IdempotentRequest(models.Model):
-    """A POST with an Idempotency-Key: claimed, done together with its work, then answered.
+    """A POST or DELETE with an Idempotency-Key: claimed, done with its work, then answered.
 
-    `digest` is of the caller, the method, the path and the key; `fingerprint` of query and body.
-    `answer` is compressed, and null while there is none, when it was too large, or erased.
+    `digest` is of the caller, the method, the path and the key, and of the server's secret;
+    `fingerprint` of query and body.
+    `answer` is compressed, and null while there is none, when it was too large, or erased: with any
+    customer, unless it can name none.
     """
 
     digest = models.CharField(max_length=64, primary_key=True)
@@ -132,6 +134,7 @@ class IdempotentRequest(models.Model):
     created_at = models.DateTimeField(db_index=True)
     claimed_until = models.DateTimeField()
     is_done = models.BooleanField(default=False)
+    names_customers = models.BooleanField(default=True)
     status_code = models.PositiveSmallIntegerField(null=True)
     location = models.CharField(max_length=500, blank=True)
     answer = models.BinaryField(null=True)

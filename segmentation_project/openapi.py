@@ -238,8 +238,8 @@ def complete(*, result: Schema, generator: Any, request: Any, public: bool) -> S
         if name.endswith("Request"):
             bound_texts(schema, IN_A_BODY)
     for methods in result["paths"].values():
-        if "post" in methods:
-            let_repeat(methods["post"])
+        for method in methods.keys() & {"post", "delete"}:
+            let_repeat(methods[method])
     known = {operation["operationId"] for operation in operations(result)}
     for operation in operations(result):
         for parameter in operation.get("parameters", []):
@@ -269,7 +269,7 @@ def complete(*, result: Schema, generator: Any, request: Any, public: bool) -> S
 
 
 def let_repeat(operation: Schema) -> None:
-    """Document what an Idempotency-Key does to a POST."""
+    """Document what an Idempotency-Key does to a POST or a DELETE."""
     operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
     for status in (409, 422):
         refusal = answer(MEANINGS[status], "Problem", PROBLEM_JSON)

@@ -38,6 +38,7 @@ CUSTOMER_ID = OpenApiParameter(
 class CustomersView(ApiView):
     scope = Scope.CUSTOMERS_WRITE
     audit_action = customers.STORED
+    names_customers = False
 
     @extend_schema(
         summary="Store customers",
@@ -70,6 +71,7 @@ class CustomerView(ApiView):
 
     http_method_names = ["get", "delete", "head"]
     audit_action = "customer.read"
+    names_customers = False  # no answer to DELETE does
 
     @property
     def scope(self) -> str:  # type: ignore[override]  # by method

@@ -129,6 +129,8 @@ class JobSerializer(serializers.ModelSerializer[TrainingJob]):
 class JobApiView(ApiView):
     """What the views of jobs share: the job as the answer, or 404 for one that never was."""
 
+    names_customers = False
+
     def found(self, job_id: int) -> TrainingJob:
         self.audit_target = (TARGET, job_id)
         job = TrainingJob.objects.select_related("version").filter(pk=job_id).first()

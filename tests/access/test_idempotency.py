@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from access import idempotency
+from access.authentication import BOOTSTRAP_ID
 from access.idempotency import Claim, InProgress, forget_answers, key_in, sweep
 from access.keys import rotate
 from access.models import IdempotentRequest
@@ -191,6 +193,62 @@ def test_forgotten_answers_name_nobody_and_are_not_made_anew(
 
     assert IdempotentRequest.objects.get().answer is None
     problem_of(predict(api, record), status=409, code="idempotency-answer-gone")
+
+
+def test_an_erasure_asked_for_again_gets_the_first_receipt(
+    api: Client, trained: TrainedModels
+) -> None:
+    key = trained.records[0]["customer_id"]
+    once = {"Idempotency-Key": "erase-once"}
+    first = api.delete(f"/customers/{key}", headers=once)
+    api.delete(f"/customers/{trained.records[1]['customer_id']}")
+
+    second = api.delete(f"/customers/{key}", headers=once)
+
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert second.content == first.content
+    assert second.headers["Idempotent-Replayed"] == "true"
+    problem_of(api.delete(f"/customers/{key}"), status=404, code="not-found")
+
+
+def test_a_kept_request_does_not_tell_whom_it_was_about(
+    api: Client, trained: TrainedModels, settings: Any
+) -> None:
+    path = f"/customers/{trained.records[0]['customer_id']}"
+    api.delete(path, headers={"Idempotency-Key": "erase-once"})
+
+    [row] = IdempotentRequest.objects.all()
+
+    assert row.digest != idempotency.digest_of(BOOTSTRAP_ID, "DELETE", path, "erase-once")
+    assert trained.records[0]["customer_id"].encode() not in zlib.decompress(row.answer)
+
+
+def test_answers_that_can_name_nobody_outlive_an_erasure(
+    api: Client, trained: TrainedModels, record: dict[str, Any]
+) -> None:
+    def asked() -> list[HttpResponse]:
+        return [
+            api.post(
+                path,
+                body,
+                content_type="application/json",
+                headers={"Idempotency-Key": "before"},
+            )
+            for path, body in (
+                ("/models/kmeans/train", {"note": "weekly"}),
+                ("/customers", [{"customer_id": "other", "age": 40}]),
+                ("/predict/kmeans", [record]),
+            )
+        ]
+
+    first = asked()
+    receipt = api.delete(f"/customers/{trained.records[1]['customer_id']}").json()
+    again = asked()
+
+    assert [answer.status_code for answer in first] == [202, 200, 200]
+    assert receipt["erased"]["stored_answers"] == 1
+    assert [answer.content for answer in again[:2]] == [answer.content for answer in first[:2]]
+    problem_of(again[2], status=409, code="idempotency-answer-gone")
 
 
 def test_after_a_day_a_key_is_free_swept_or_not(api: Client, record: dict[str, Any]) -> None:

@@ -173,7 +173,7 @@ def with_a_claimed_key(*, is_same: bool) -> Produce:
         path, _, query = call.path.partition("?")
         content = call.content if is_same else b"other"
         idempotency.claim(
-            idempotency.digest_of(BOOTSTRAP_ID, POST, path, "first"),
+            idempotency.digest_of(settings.SECRET_KEY, BOOTSTRAP_ID, call.method, path, "first"),
             fingerprint=idempotency.digest_of(query, content),
             request_id="first-request",
             at=timezone.now(),
