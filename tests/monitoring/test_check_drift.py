@@ -222,6 +222,24 @@ def test_a_file_can_be_compared(trained: TrainedModels, tmp_path: Path) -> None:
     assert {r.source for r in DriftReport.objects.all()} == {"file"}
 
 
+def test_a_file_with_a_bad_row_is_compared_without_it_when_asked_to(
+    trained: TrainedModels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = make_records(n_customers=200, random_state=5)
+    records[3]["orders"] = "n/a?"
+    path = make_file(tmp_path, records)
+
+    with pytest.raises(CommandError, match=r"line 5, column orders: .*--skip-bad-rows"):
+        call_command("check_drift", "--input", str(path), "--no-email")
+    assert not DriftReport.objects.exists()
+    capsys.readouterr()
+    code, out = run("--input", str(path), "--skip-bad-rows", "--json", "--no-email")
+
+    assert code == 0
+    assert {report["n_current"] for report in json.loads(out)["reports"]} == {199}
+    assert "Rows left out: 1. 1 problem in the table; first: line 5" in capsys.readouterr().err
+
+
 def test_the_wrong_file_is_refused_with_what_it_lacks_and_raises_no_alert(
     trained: TrainedModels, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,11 @@ class Command(BaseCommand):
         parser.add_argument("--input", type=Path, help="a table of current customers")
         parser.add_argument(
             "--since", help="compare customers stored since this moment, such as 2026-01-31T00:00"
+        )
+        parser.add_argument(
+            "--skip-bad-rows",
+            action="store_true",
+            help="compare the good rows of the table; without it one bad row refuses all",
         )
         parser.add_argument("--json", action="store_true", help="print the run as JSON")
         parser.add_argument(
@@ -82,10 +88,11 @@ class Command(BaseCommand):
         now = timezone.now()
         try:
             model_types = checked_types(options["model_type"])
-            customers = current_customers(options)
+            customers = current_customers(options, left_out=self.stderr.write)
         except (UnreadableTable, InvalidTable, NoActiveVersion) as error:
             record_refusal(error, model_type=options["model_type"], by=self.by)
-            raise CommandError(str(error)) from error
+            hint = "; --skip-bad-rows compares the others" * isinstance(error, InvalidTable)
+            raise CommandError(f"{error}{hint}") from error
         run = check_all(
             model_types,
             customers,
@@ -136,13 +143,22 @@ def checked_types(model_type: str | None) -> list[str]:
     return [model_type] if model_type else found
 
 
-def current_customers(options: dict[str, Any]) -> Customers | None:
-    """Those of a file or since a moment; None for the recent ones, which each version knows."""
+def current_customers(
+    options: dict[str, Any], *, left_out: Callable[[str], object]
+) -> Customers | None:
+    """Those of a file or since a moment; None for the recent ones, which each version knows.
+
+    `left_out` is told of the bad rows of a file that are skipped.
+    """
     if options["input"] and options["since"]:
         raise CommandError("Give --input or --since, not both.")
     if options["input"]:
         table = open_table(options["input"])
-        table.require_no_problems()
+        if not options["skip_bad_rows"]:
+            table.require_no_problems()
+        elif table.n_bad_rows:
+            found = InvalidTable(table.problems, table.n_problems)
+            left_out(f"Rows left out: {table.n_bad_rows:,}. {found}")
         return of_table(table)
     if options["since"]:
         since = moment_of(options["since"])
