@@ -64,7 +64,7 @@ class SegmentFilter(DropdownFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         segments = segments_of(request).get(self.model_type)
-        return [] if segments is None else [*segments, (NO_SEGMENT, "without a segment")]
+        return [] if segments is None else [*segments, (NO_SEGMENT, "not assigned")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset  # `CustomerList` looks by the index of assignments

@@ -242,8 +242,8 @@ def assign_to_current_versions(*, directory: Path) -> list[str]:
         model = activation.load(version, directory=directory)
         if n_left_out := assign_stored_customers(version, model):
             told.append(
-                f"Customers without a segment in {version}, since they lack a value that it "
-                f"needs: {n_left_out:,}."
+                f"Customers not assigned by {version}, since they lack a value that it needs: "
+                f"{n_left_out:,}."
             )
     for version in activation.newest_candidates():
         with suppress(DamagedArtifact):

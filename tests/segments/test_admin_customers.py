@@ -118,7 +118,7 @@ def test_who_has_no_segment_can_be_listed(trained: TrainedModels) -> None:
     assert listed(client, dbscan="none", kmeans=segment) == [away]
     assert listed(client, dbscan="none", kmeans="none") == ["new-1", "new-2", "other"]
     page = client.get(LIST_URL, {"kmeans": "none", "q": "x"}).content.decode()
-    assert "without a segment" in page
+    assert "without an assignment" in page
 
 
 def test_pages_of_who_has_no_segment_go_in_both_directions(trained: TrainedModels) -> None:

@@ -74,7 +74,7 @@ def test_it_says_how_many_could_not_be_assigned(trained: TrainedModels) -> None:
 
     lacking = "since they lack a value that it needs: 2."
     assert sorted(told) == [
-        f"Customers without a segment in {version}, {lacking}"
+        f"Customers not assigned by {version}, {lacking}"
         for version in (trained.dbscan, trained.kmeans)
     ]
 

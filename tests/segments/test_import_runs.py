@@ -222,7 +222,7 @@ def test_an_import_says_whom_no_version_could_assign(trained: TrainedModels) -> 
 
     run_queued_import(row.pk)
 
-    assert f"in {trained.kmeans}" in " ".join(now_of(row).notes)
+    assert f"not assigned by {trained.kmeans}" in " ".join(now_of(row).notes)
     assert now_of(row).notes[-1].endswith("since they lack a value that it needs: 1.")
 
 
