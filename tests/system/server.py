@@ -6,9 +6,11 @@ installation: directories, a database and secrets that no other test shares.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import http.client
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -34,6 +36,11 @@ START_SECONDS = 60.0
 STOP_SECONDS = 40.0
 ANSWER_SECONDS = 60.0
 UNLIMITED = "100000000/m"
+PORTS = range(20_000, 32_000)
+"""Below those that the system gives to outgoing connections."""
+
+given_ports: set[int] = set()
+port_locks = (Path(tempfile.gettempdir()) / f"test-ports-{os.getuid()}.lock").open("a")
 
 
 @dataclass(frozen=True)
@@ -194,7 +201,7 @@ def copy_filled(filled: Installation, empty: Installation) -> None:
 @contextmanager
 def running(
     installation: Installation, application: str = "", *, path: str = "/readyz"
-) -> Iterator[None]:
+) -> Iterator[subprocess.Popen[bytes]]:
     """The server as `manage.py serve` starts it, ready; nothing of it is left afterwards.
 
     Another `application` than ours is ready at once; without a model only `/healthz` ever is.
@@ -247,9 +254,23 @@ def wait_until_ready(port: int, is_running: Callable[[], bool], path: str = "/re
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on, and that no other test is given while this process lives.
+
+    A port is chosen seconds before its server listens; of one given twice, the later server would
+    answer for the earlier one's test. A lock on its place in a file of all test processes tells.
+    """
+    for port in random.sample(PORTS, len(PORTS)):
+        if port in given_ports:
+            continue
+        try:
+            fcntl.lockf(port_locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except BlockingIOError:
+            continue
+        given_ports.add(port)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("No port is free.")
 
 
 def ask(
