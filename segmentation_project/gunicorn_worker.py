@@ -186,7 +186,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]
     def finish_request(self, conn: Connection, fs: Future[bool]) -> None:
         try:
             keeps = fs.result() and not conn.arrival.ran_dry
-        except Exception:
+        except Exception:  # whatever it is, it ends this connection and no other
             self.log.exception("A connection failed")
             keeps = False
         if conn.outgoing is not None and conn.outgoing.n_unsent:

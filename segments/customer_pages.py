@@ -22,7 +22,7 @@ from segments.models import Assignment, AssignmentQuerySet, Customer
 
 NOISE_NAME = "noise"
 NO_SEGMENT = "none"
-"""Of customers whom a version could not assign, since they lack a value it needs."""
+"""Of customers whom a version did not assign: they lack a value it needs, or came since."""
 MAX_CURSOR = 2_000
 ID_OF_CUSTOMER = "customer__customer_id"
 """The key itself takes no lookup of texts."""

@@ -91,7 +91,8 @@ class Command(BaseCommand):
             customers = current_customers(options, left_out=self.stderr.write)
         except (UnreadableTable, InvalidTable, NoActiveVersion) as error:
             record_refusal(error, model_type=options["model_type"], by=self.by)
-            hint = "; --skip-bad-rows compares the others" * isinstance(error, InvalidTable)
+            is_in_rows = isinstance(error, InvalidTable)
+            hint = "; --skip-bad-rows compares the others" if is_in_rows else ""
             raise CommandError(f"{error}{hint}") from error
         run = check_all(
             model_types,
